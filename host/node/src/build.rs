@@ -1,0 +1,1 @@
+//! Turns task crates into components.

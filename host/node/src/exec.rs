@@ -1,0 +1,1 @@
+//! Runs one component, outside any pipeline.

@@ -1,0 +1,1 @@
+//! Opens a node: its folders, store, journal and engine.

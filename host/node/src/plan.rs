@@ -1,0 +1,1 @@
+//! Tells what a run would do, without doing it.

@@ -1,0 +1,1 @@
+//! Makes a task's manifest from its inputs and looks its result up.

@@ -1,0 +1,1 @@
+//! Drives one run: core's actions in, events out.

@@ -1,0 +1,1 @@
+//! Tells why a task is cached or not.

@@ -1,0 +1,1 @@
+//! Turns a task's limits and grants into a sandbox run.
