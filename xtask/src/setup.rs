@@ -5,7 +5,7 @@
 //! changes the machine's apt: sources, lists and caches of its own live below `target/setup/`. Idempotent: a proof that
 //! the target works is remembered per sysroot, and a run with nothing to do starts two programs.
 
-use crate::process::{Result, command, exists, output, run, say, succeeds_within};
+use crate::process::{self, Result, command, exists, output, say, succeeds_within};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -20,7 +20,7 @@ const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 pub fn run() -> Result {
     let sysroot = PathBuf::from(output(command("rustc").args(["--print", "sysroot"]))?.trim());
     let version = output(command("rustc").arg("--version"))?.trim().to_owned();
-    let work = crate::process::root().join("target/setup");
+    let work = process::root().join("target/setup");
     let mark = work.join("proved");
     let proof = format!("{version}\n{}\n", sysroot.display());
     let libraries = sysroot.join("lib/rustlib").join(TARGET).join("lib");
@@ -91,33 +91,35 @@ fn from_debian(work: &Path, sysroot: &Path, version: &str) -> Result {
     let packages = download(work, release)?;
     let tree = work.join("packages");
     for package in &packages {
-        run(command("dpkg").arg("-x").arg(package).arg(&tree))?;
+        process::run(command("dpkg").arg("-x").arg(package).arg(&tree))?;
     }
     let libc = tree.join("usr/lib").join(TARGET);
     let library = tree.join(format!("usr/src/rustc-{release}/library"));
     let build = work.join("std");
-    run(command("cargo")
-        .current_dir(&library)
-        .env("RUSTC_BOOTSTRAP", "1")
-        .env("CARGO_PROFILE_RELEASE_DEBUG", "0")
-        .env("CARGO_TARGET_DIR", &build)
-        .env(
-            "RUSTFLAGS",
-            format!(
-                "-Zforce-unstable-if-unmarked -Cembed-bitcode=yes -L native={}",
-                libc.display()
-            ),
-        )
-        .args([
-            "build",
-            "--release",
-            "--quiet",
-            "--target",
-            TARGET,
-            "--manifest-path",
-            "sysroot/Cargo.toml",
-        ])
-        .args(["--features", "panic-unwind compiler-builtins-mem"]))?;
+    process::run(
+        command("cargo")
+            .current_dir(&library)
+            .env("RUSTC_BOOTSTRAP", "1")
+            .env("CARGO_PROFILE_RELEASE_DEBUG", "0")
+            .env("CARGO_TARGET_DIR", &build)
+            .env(
+                "RUSTFLAGS",
+                format!(
+                    "-Zforce-unstable-if-unmarked -Cembed-bitcode=yes -L native={}",
+                    libc.display()
+                ),
+            )
+            .args([
+                "build",
+                "--release",
+                "--quiet",
+                "--target",
+                TARGET,
+                "--manifest-path",
+                "sysroot/Cargo.toml",
+            ])
+            .args(["--features", "panic-unwind compiler-builtins-mem"]),
+    )?;
     place(
         &build.join(TARGET).join("release/deps"),
         &libc,
@@ -177,7 +179,7 @@ fn download(work: &Path, release: &str) -> Result<Vec<PathBuf>> {
         .map(|suite| format!("deb [signed-by={KEYRING}] {mirror} {suite} main\n"))
         .collect();
     fs::write(apt.join("sources.list"), sources).map_err(|e| e.to_string())?;
-    run(private(&apt, "apt-get").args(["-qq", "update"]))?;
+    process::run(private(&apt, "apt-get").args(["-qq", "update"]))?;
     let listed = output(private(&apt, "apt-cache").args(["madison", "rust-src"]))?;
     let source = listed
         .lines()
@@ -187,10 +189,12 @@ fn download(work: &Path, release: &str) -> Result<Vec<PathBuf>> {
         .ok_or_else(|| format!("Debian has no rust-src {release}"))?
         .to_owned();
     let folder = apt.join("download");
-    run(private(&apt, "apt-get")
-        .current_dir(&folder)
-        .args(["-qq", "download", "wasi-libc"])
-        .arg(format!("rust-src={source}")))?;
+    process::run(
+        private(&apt, "apt-get")
+            .current_dir(&folder)
+            .args(["-qq", "download", "wasi-libc"])
+            .arg(format!("rust-src={source}")),
+    )?;
     let mut packages = Vec::new();
     for entry in fs::read_dir(&folder).map_err(|e| e.to_string())? {
         let path = entry.map_err(|e| e.to_string())?.path();

@@ -3,7 +3,8 @@
 //! Installs what it can without asking (as root, or into `target/tools`), and never fails: a test whose tool is missing
 //! says so, and fails by itself where `CI` is set. Called by `cargo xtask test`.
 
-use crate::process::{command, exists, root, run, say, succeeds_within};
+use crate::process::{command, exists, output, root, run, say, succeeds_within};
+use std::path::Path;
 use std::time::Duration;
 
 const PATIENCE: Duration = Duration::from_secs(600);
@@ -14,14 +15,12 @@ pub fn prepare() {
     {
         say("installing clang, lld and wasi-libc for the C guest");
         let _ = succeeds_within(command("apt-get").args(["-qq", "update"]), PATIENCE);
-        // The compiler's own runtime for wasm32 is a package per clang version; without it only integer code links.
-        let packages = ["clang", "lld", "wasi-libc"];
-        let _ = succeeds_within(
-            command("apt-get")
-                .args(["-qq", "-y", "install"])
-                .args(packages),
-            PATIENCE,
-        );
+        apt_install(&["clang", "lld", "wasi-libc"]);
+        // The compiler's own runtime for wasm32 is a package per clang version, and every C program links it.
+        if let Ok(version) = output(command("clang").arg("-dumpversion")) {
+            let major = version.split('.').next().unwrap_or_default();
+            apt_install(&[&format!("libclang-rt-{major}-dev-wasm32")]);
+        }
     }
     let venv = root().join("target/tools/python");
     if !venv.join("bin/componentize-py").exists() && exists("python3") {
@@ -37,12 +36,22 @@ pub fn prepare() {
     }
 }
 
+fn apt_install(packages: &[&str]) {
+    let _ = succeeds_within(
+        command("apt-get")
+            .env("DEBIAN_FRONTEND", "noninteractive")
+            .args(["-qq", "-y", "install"])
+            .args(packages),
+        PATIENCE,
+    );
+}
+
 fn libc_for_wasm() -> bool {
     ["wasm32-wasi", "wasm32-wasip1"]
         .iter()
-        .any(|t| root().join("/usr/lib").join(t).join("libc.a").exists())
+        .any(|target| Path::new("/usr/lib").join(target).join("libc.a").exists())
 }
 
 fn am_root() -> bool {
-    crate::process::output(command("id").arg("-u")).is_ok_and(|id| id.trim() == "0")
+    output(command("id").arg("-u")).is_ok_and(|id| id.trim() == "0")
 }
