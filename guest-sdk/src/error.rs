@@ -38,9 +38,16 @@ pub enum Error {
 impl fmt::Display for Error {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Error::Io { action, path, source } => write!(out, "failed to {action} {path}: {source}"),
+            Error::Io {
+                action,
+                path,
+                source,
+            } => write!(out, "failed to {action} {path}: {source}"),
             Error::Json { what, source } => write!(out, "{what}: {source}"),
-            Error::MissingParam(key) => write!(out, "param `{key}` is missing: add `params = {{ {key} = … }}`"),
+            Error::MissingParam(key) => write!(
+                out,
+                "param `{key}` is missing: add `params = {{ {key} = … }}`"
+            ),
             Error::Path(path) => write!(out, "path `{path}` must be relative and without `..`"),
             Error::DuplicateTask(name) => write!(out, "task `{name}` is declared twice"),
         }

@@ -32,13 +32,17 @@ pub struct Inputs {
 /// The workspace inputs. The free functions of this module are short for its methods.
 #[must_use]
 pub fn workspace() -> Inputs {
-    Inputs { root: host::input_root() }
+    Inputs {
+        root: host::input_root(),
+    }
 }
 
 /// What the task of this name, one of `after`, left as outputs.
 #[must_use]
 pub fn from_task(name: &str) -> Inputs {
-    Inputs { root: host::input_root().join(name) }
+    Inputs {
+        root: host::input_root().join(name),
+    }
 }
 
 /// A whole workspace file. Errors as [`Inputs::read`].
@@ -111,7 +115,9 @@ impl Inputs {
     /// As [`Inputs::read`].
     pub fn open(&self, path: impl AsRef<str>) -> Result<BufReader<File>> {
         let path = self.path(path)?;
-        File::open(&path).map(BufReader::new).map_err(io_error("open", &path))
+        File::open(&path)
+            .map(BufReader::new)
+            .map_err(io_error("open", &path))
     }
 
     /// A file of JSON.
@@ -138,7 +144,11 @@ impl Inputs {
             for entry in fs::read_dir(&path).map_err(io_error("list", &path))? {
                 let entry = entry.map_err(io_error("list", &path))?;
                 let name = entry.file_name().to_string_lossy().into_owned();
-                let name = if folder.is_empty() { name } else { format!("{folder}/{name}") };
+                let name = if folder.is_empty() {
+                    name
+                } else {
+                    format!("{folder}/{name}")
+                };
                 match entry.file_type().map_err(io_error("list", &path))? {
                     kind if kind.is_dir() => waiting.push(name),
                     kind if kind.is_file() => found.push(name),
@@ -153,13 +163,23 @@ impl Inputs {
 
 /// `path` below `root`, where it is relative and stays there.
 pub(crate) fn below(root: &Path, path: &str) -> Result<PathBuf> {
-    let stays = Path::new(path).components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
-    if stays { Ok(root.join(path)) } else { Err(Error::Path(path.to_owned())) }
+    let stays = Path::new(path)
+        .components()
+        .all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
+    if stays {
+        Ok(root.join(path))
+    } else {
+        Err(Error::Path(path.to_owned()))
+    }
 }
 
 /// Turns an `io::Error` into ours.
 pub(crate) fn io_error(action: &'static str, path: &Path) -> impl Fn(io::Error) -> Error {
-    move |source| Error::Io { action, path: path.display().to_string(), source }
+    move |source| Error::Io {
+        action,
+        path: path.display().to_string(),
+        source,
+    }
 }
 
 #[cfg(test)]
@@ -180,15 +200,33 @@ mod tests {
     fn an_error_names_the_file() {
         let _host = Fake::new().input("bad.json", "{\n 1}").enter();
         let missing = read("no.txt").map_err(|error| error.to_string());
-        assert!(missing.as_ref().is_err_and(|text| text.contains("no.txt")), "{missing:?}");
+        assert!(
+            missing.as_ref().is_err_and(|text| text.contains("no.txt")),
+            "{missing:?}"
+        );
         let bad = json::<Vec<u8>>("bad.json").map_err(|error| error.to_string());
-        assert!(bad.as_ref().is_err_and(|text| text.starts_with("bad.json: ")), "{bad:?}");
+        assert!(
+            bad.as_ref()
+                .is_err_and(|text| text.starts_with("bad.json: ")),
+            "{bad:?}"
+        );
     }
 
     #[test]
     fn a_list_is_sorted_whatever_order_files_were_made_in() {
-        let _host = Fake::new().input("z/1", "").input("a", "").input("m/n/o", "").input("m/b", "").enter();
-        assert_eq!(list("").ok(), Some(["a", "m/b", "m/n/o", "z/1"].map(str::to_owned).to_vec()));
-        assert_eq!(list("m/").ok(), Some(["m/b", "m/n/o"].map(str::to_owned).to_vec()));
+        let _host = Fake::new()
+            .input("z/1", "")
+            .input("a", "")
+            .input("m/n/o", "")
+            .input("m/b", "")
+            .enter();
+        assert_eq!(
+            list("").ok(),
+            Some(["a", "m/b", "m/n/o", "z/1"].map(str::to_owned).to_vec())
+        );
+        assert_eq!(
+            list("m/").ok(),
+            Some(["m/b", "m/n/o"].map(str::to_owned).to_vec())
+        );
     }
 }

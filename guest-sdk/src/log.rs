@@ -35,7 +35,10 @@ pub type Fields<'a> = &'a [(&'a str, &'a dyn Display)];
 
 /// Logs one line at a level chosen at run time.
 pub fn log(level: Level, message: impl AsRef<str>, fields: Fields<'_>) {
-    let fields: Vec<_> = fields.iter().map(|(name, value)| ((*name).to_owned(), value.to_string())).collect();
+    let fields: Vec<_> = fields
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), value.to_string()))
+        .collect();
     host::log(level, message.as_ref(), &fields);
 }
 

@@ -34,7 +34,9 @@ pub fn write(path: impl AsRef<str>, content: impl AsRef<[u8]>) -> Result<()> {
 /// As [`write()`].
 pub fn create(path: impl AsRef<str>) -> Result<BufWriter<File>> {
     let path = self::path(path)?;
-    File::create(&path).map(BufWriter::new).map_err(io_error("create", &path))
+    File::create(&path)
+        .map(BufWriter::new)
+        .map_err(io_error("create", &path))
 }
 
 /// Writes a value as indented JSON with a newline at its end. The same value gives the same bytes, as long as it holds no
@@ -43,8 +45,10 @@ pub fn create(path: impl AsRef<str>) -> Result<BufWriter<File>> {
 /// # Errors
 /// As [`write()`]; [`Error::Json`] where the value cannot be written as JSON.
 pub fn json(path: impl AsRef<str>, value: &(impl Serialize + ?Sized)) -> Result<()> {
-    let text = serde_json::to_string_pretty(value)
-        .map_err(|source| Error::Json { what: path.as_ref().to_owned(), source })?;
+    let text = serde_json::to_string_pretty(value).map_err(|source| Error::Json {
+        what: path.as_ref().to_owned(),
+        source,
+    })?;
     write(path, text + "\n")
 }
 

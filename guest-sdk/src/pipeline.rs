@@ -45,7 +45,10 @@ impl Pipeline {
     /// A pipeline without tasks.
     #[must_use]
     pub fn new(name: &str) -> Pipeline {
-        Pipeline { name: name.to_owned(), tasks: Vec::new() }
+        Pipeline {
+            name: name.to_owned(),
+            tasks: Vec::new(),
+        }
     }
 
     /// Adds a task.
@@ -63,9 +66,15 @@ impl Pipeline {
         if let Some(twice) = self.tasks.iter().find(|task| !names.insert(&task.name)) {
             return Err(Error::DuplicateTask(twice.name.clone()));
         }
-        let document = Document { schema: SCHEMA, pipeline: Header { name: &self.name }, task: Tasks(&self.tasks) };
-        serde_json::to_string_pretty(&document)
-            .map_err(|source| Error::Json { what: format!("pipeline `{}`", self.name), source })
+        let document = Document {
+            schema: SCHEMA,
+            pipeline: Header { name: &self.name },
+            task: Tasks(&self.tasks),
+        };
+        serde_json::to_string_pretty(&document).map_err(|source| Error::Json {
+            what: format!("pipeline `{}`", self.name),
+            source,
+        })
     }
 
     /// Prints the document on standard output.
@@ -74,7 +83,11 @@ impl Pipeline {
     /// As [`Pipeline::to_json`]; [`Error::Io`] where standard output is closed.
     pub fn print(&self) -> Result<()> {
         let text = self.to_json()?;
-        let broken = |source| Error::Io { action: "write", path: "standard output".to_owned(), source };
+        let broken = |source| Error::Io {
+            action: "write",
+            path: "standard output".to_owned(),
+            source,
+        };
         writeln!(io::stdout(), "{text}").map_err(broken)
     }
 }
@@ -209,7 +222,11 @@ impl Foreach {
     /// Every combination of the named values: `{os}` and `{arch}` stand for them in args, outputs and params.
     #[must_use]
     pub fn matrix(axes: &[(&str, &[&str])]) -> Foreach {
-        Foreach::Matrix(axes.iter().map(|(name, values)| ((*name).to_owned(), owned(values.iter().copied()))).collect())
+        Foreach::Matrix(
+            axes.iter()
+                .map(|(name, values)| ((*name).to_owned(), owned(values.iter().copied())))
+                .collect(),
+        )
     }
 }
 
@@ -217,13 +234,21 @@ impl Task {
     /// A task that runs a WASI component, or a core module for WASI preview 1.
     #[must_use]
     pub fn from_component(name: &str, path: &str) -> Task {
-        Task { name: name.to_owned(), component: Some(path.to_owned()), ..Task::default() }
+        Task {
+            name: name.to_owned(),
+            component: Some(path.to_owned()),
+            ..Task::default()
+        }
     }
 
     /// A task that runs the binary of a Rust crate, which sykli builds when its sources change.
     #[must_use]
     pub fn from_crate(name: &str, path: &str) -> Task {
-        Task { name: name.to_owned(), krate: Some(path.to_owned()), ..Task::default() }
+        Task {
+            name: name.to_owned(),
+            krate: Some(path.to_owned()),
+            ..Task::default()
+        }
     }
 
     /// Runs the crate's test harness (what `cargo test` builds) instead of its binary.
@@ -384,8 +409,18 @@ mod tests {
     #[test]
     fn the_document_keeps_the_order_and_leaves_out_what_is_not_set() -> Result<()> {
         let mut pipeline = Pipeline::new("p");
-        pipeline.task(Task::from_crate("z", "tasks/z").shards(3).param("width", 320).grant_env(["LANG"]).fuel("5G"));
-        pipeline.task(Task::from_component("a", "a.wasm").after(["z"]).foreach(Foreach::matrix(&[("os", &["x", "y"])])));
+        pipeline.task(
+            Task::from_crate("z", "tasks/z")
+                .shards(3)
+                .param("width", 320)
+                .grant_env(["LANG"])
+                .fuel("5G"),
+        );
+        pipeline.task(
+            Task::from_component("a", "a.wasm")
+                .after(["z"])
+                .foreach(Foreach::matrix(&[("os", &["x", "y"])])),
+        );
         let compact: String = pipeline.to_json()?.split_whitespace().collect();
         assert_eq!(
             compact,
@@ -402,7 +437,9 @@ mod tests {
     #[test]
     fn two_tasks_of_one_name_are_refused() {
         let mut pipeline = Pipeline::new("p");
-        pipeline.task(Task::from_crate("a", "x")).task(Task::from_crate("a", "y"));
+        pipeline
+            .task(Task::from_crate("a", "x"))
+            .task(Task::from_crate("a", "y"));
         assert!(matches!(pipeline.to_json(), Err(Error::DuplicateTask(name)) if name == "a"));
     }
 }

@@ -52,12 +52,17 @@ mod tests {
     fn ranges_cover_everything_once_and_evenly() {
         for total in [0, 1, 2, 7, 12, 1000, usize::MAX] {
             for count in [1, 2, 3, 7, 12, 64] {
-                let parts: Vec<_> = (0..count).map(|index| Shard { index, count }.range(total)).collect();
+                let parts: Vec<_> = (0..count)
+                    .map(|index| Shard { index, count }.range(total))
+                    .collect();
                 assert_eq!(parts[0].start, 0);
                 assert_eq!(parts[parts.len() - 1].end, total);
                 assert!(parts.windows(2).all(|pair| pair[0].end == pair[1].start));
                 let lengths = parts.iter().map(ExactSizeIterator::len);
-                let (least, most) = (lengths.clone().min().unwrap_or(0), lengths.max().unwrap_or(0));
+                let (least, most) = (
+                    lengths.clone().min().unwrap_or(0),
+                    lengths.max().unwrap_or(0),
+                );
                 assert!(most - least <= 1, "{count} shards of {total}: {parts:?}");
             }
         }
@@ -66,7 +71,12 @@ mod tests {
     #[test]
     fn every_item_has_one_owner() {
         for i in 0..100 {
-            assert_eq!((0..7).filter(|&index| Shard { index, count: 7 }.owns(i)).count(), 1);
+            assert_eq!(
+                (0..7)
+                    .filter(|&index| Shard { index, count: 7 }.owns(i))
+                    .count(),
+                1
+            );
         }
     }
 }

@@ -51,7 +51,10 @@ impl Line {
     /// The value of this name, where the line has one.
     #[must_use]
     pub fn field(&self, name: &str) -> Option<&str> {
-        self.fields.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+        self.fields
+            .iter()
+            .find(|(key, _)| key == name)
+            .map(|(_, value)| value.as_str())
     }
 }
 
@@ -74,17 +77,29 @@ impl Fake {
         static COUNTER: AtomicU64 = AtomicU64::new(0);
         let number = COUNTER.fetch_add(1, Ordering::Relaxed);
         let scratch = std::env::temp_dir().join(format!("sykli-guest-{}-{number}", process::id()));
-        let state = State { inputs: scratch.join("in"), outputs: scratch.join("out"), ..State::default() };
+        let state = State {
+            inputs: scratch.join("in"),
+            outputs: scratch.join("out"),
+            ..State::default()
+        };
         for folder in [&state.inputs, &state.outputs] {
             must(fs::create_dir_all(folder).map_err(io_error("create", folder)));
         }
-        Fake { state: State { scratch: Some(Scratch(scratch)), ..state } }
+        Fake {
+            state: State {
+                _scratch: Some(Scratch(scratch)),
+                ..state
+            },
+        }
     }
 
     /// One more of the task's `params`.
     pub fn param(mut self, key: &str, value: impl Serialize) -> Fake {
         let what = || format!("param `{key}`");
-        let value = serde_json::to_value(value).map_err(|source| crate::Error::Json { what: what(), source });
+        let value = serde_json::to_value(value).map_err(|source| crate::Error::Json {
+            what: what(),
+            source,
+        });
         self.state.params.insert(key.to_owned(), must(value));
         self
     }
@@ -141,7 +156,10 @@ impl Fake {
 
     /// Puts the fake in place for this thread until what is returned is dropped; an outer one comes back then.
     pub fn enter(self) -> Host {
-        Host { outer: Some(HOST.replace(self.state)), _not_send: PhantomData }
+        Host {
+            outer: Some(HOST.replace(self.state)),
+            _not_send: PhantomData,
+        }
     }
 }
 
@@ -207,7 +225,7 @@ struct State {
     outputs: PathBuf,
     progress: Vec<Progress>,
     logs: Vec<Line>,
-    scratch: Option<Scratch>,
+    _scratch: Option<Scratch>,
 }
 
 impl Default for State {
@@ -223,7 +241,7 @@ impl Default for State {
             outputs: PathBuf::from("/out"),
             progress: Vec::new(),
             logs: Vec::new(),
-            scratch: None,
+            _scratch: None,
         }
     }
 }
@@ -264,11 +282,21 @@ pub(crate) mod host {
     use super::{HOST, Level, Line, PathBuf, Progress, Shard};
 
     pub(crate) fn progress(done: u64, total: u64, message: &str) {
-        HOST.with_borrow_mut(|state| state.progress.push(Progress { done, total, message: message.to_owned() }));
+        HOST.with_borrow_mut(|state| {
+            state.progress.push(Progress {
+                done,
+                total,
+                message: message.to_owned(),
+            })
+        });
     }
 
     pub(crate) fn log(level: Level, message: &str, fields: &[(String, String)]) {
-        let line = Line { level, message: message.to_owned(), fields: fields.to_vec() };
+        let line = Line {
+            level,
+            message: message.to_owned(),
+            fields: fields.to_vec(),
+        };
         HOST.with_borrow_mut(|state| state.logs.push(line));
     }
 
@@ -312,7 +340,10 @@ mod tests {
         let folder = host::output_root();
         {
             let _inner = Fake::new().name("inner").attempt(3).item("x").enter();
-            assert_eq!((name().as_str(), attempt(), item().as_deref()), ("inner", 3, Some("x")));
+            assert_eq!(
+                (name().as_str(), attempt(), item().as_deref()),
+                ("inner", 3, Some("x"))
+            );
         }
         assert_eq!((name().as_str(), attempt(), item()), ("outer", 1, None));
         assert!(folder.exists());

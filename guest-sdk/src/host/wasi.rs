@@ -32,7 +32,7 @@ pub(crate) fn params() -> String {
 }
 
 pub(crate) fn shard() -> Shard {
-    let host::Shard { index, count } = host::shard();
+    let host::ShardInfo { index, count } = host::shard();
     Shard { index, count }
 }
 
