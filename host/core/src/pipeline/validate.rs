@@ -1,0 +1,1 @@
+//! Judging a pipeline as a whole.

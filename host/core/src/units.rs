@@ -1,0 +1,1 @@
+//! Sizes, durations and counts as people write them, in and out.
