@@ -1,1 +1,354 @@
-//! Turns task crates into components.
+//! `sykli build`: task crates to components, by cargo, only when something changed.
+//!
+//! Whether something changed is decided from file stats alone, so that an unchanged crate costs no process
+//! (`build/fingerprint.rs`); what cargo is asked and how its answer is read is `build/cargo.rs`. A changed stat only
+//! means that cargo is asked: it has the last word. The user's crate is never edited. Called by the command line and
+//! by `run`.
+
+mod cargo;
+mod fingerprint;
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant, SystemTime};
+
+use serde::{Deserialize, Serialize};
+use sykli_core::id::Digest;
+
+use crate::events::BuildEvent;
+use crate::interrupt::Interrupt;
+use crate::node::{Node, NodeError};
+use fingerprint::Stat;
+
+/// The target that task crates are built for.
+pub const TARGET: &str = "wasm32-wasip2";
+/// Bumped when what a record means changes: older ones are then ignored.
+const RECORD_VERSION: u32 = 1;
+/// A record is a few kilobytes; a larger file is none of ours.
+const MAX_RECORD_BYTES: u64 = 4 << 20;
+
+/// Which crates to build.
+#[derive(Clone, Debug)]
+pub struct BuildRequest {
+    /// The project folder.
+    pub root: PathBuf,
+    /// Crate folders, relative to `root`.
+    pub crates: Vec<String>,
+    /// Ask cargo even where nothing seems to have changed.
+    pub force: bool,
+}
+
+/// What was built.
+#[derive(Clone, Debug)]
+pub struct BuildReport {
+    /// In the order asked.
+    pub crates: Vec<BuiltCrate>,
+}
+
+/// A crate's component.
+#[derive(Clone, Debug)]
+pub struct BuiltCrate {
+    /// Folder, relative to the project.
+    pub crate_dir: String,
+    /// Where cargo left the component.
+    pub artifact: PathBuf,
+    /// Digest of the component.
+    pub digest: Digest,
+    /// Size of the component, bytes.
+    pub size: u64,
+    /// False when nothing had changed and cargo was not asked.
+    pub built: bool,
+    /// Time it took.
+    pub wall: Duration,
+}
+
+/// Why a crate has no component.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BuildError {
+    /// The folder holds no crate.
+    #[error("`{crate_dir}` holds no Cargo.toml")]
+    NoManifest {
+        /// As in the pipeline.
+        crate_dir: String,
+    },
+    /// Cargo could not be started.
+    #[error("failed to start `{program}` for `{crate_dir}`: {source}")]
+    Spawn {
+        /// As in the pipeline.
+        crate_dir: String,
+        /// What was tried.
+        program: String,
+        /// The system's answer.
+        source: io::Error,
+    },
+    /// Cargo said no.
+    #[error("failed to build `{crate_dir}`: cargo {how}")]
+    Failed {
+        /// As in the pipeline.
+        crate_dir: String,
+        /// `exited with 101`, `was killed`.
+        how: String,
+        /// The end of cargo's standard error.
+        stderr_tail: String,
+        /// The toolchain lacks the target.
+        target_missing: bool,
+    },
+    /// The crate has no binary, or several and none named like the package.
+    #[error("`{crate_dir}` gives no single component: its binaries are [{}]", .bins.join(", "))]
+    NoSingleBin {
+        /// As in the pipeline.
+        crate_dir: String,
+        /// Names of its binaries.
+        bins: Vec<String>,
+    },
+    /// A file could not be read or written.
+    #[error("failed to read `{path}`: {source}", path = .path.display())]
+    Io {
+        /// Which file.
+        path: PathBuf,
+        /// The system's answer.
+        source: io::Error,
+    },
+    /// The user asked to stop.
+    #[error("the build was interrupted")]
+    Interrupted,
+}
+
+impl BuildError {
+    /// Stable name of the kind of error.
+    pub fn code(&self) -> &'static str {
+        match self {
+            BuildError::NoManifest { .. } => "build::no-manifest",
+            BuildError::Spawn { .. } => "build::cargo-missing",
+            BuildError::Failed {
+                target_missing: true,
+                ..
+            } => "build::target-missing",
+            BuildError::Failed { .. } => "build::failed",
+            BuildError::NoSingleBin { .. } => "build::no-single-bin",
+            BuildError::Io { .. } => "build::io",
+            BuildError::Interrupted => "build::interrupted",
+        }
+    }
+
+    /// Ways out.
+    pub fn hints(&self) -> Vec<String> {
+        match self {
+            BuildError::NoManifest { crate_dir } => {
+                vec![format!(
+                    "`crate` names a folder with a Cargo.toml; `sykli new task` makes one, or build the component yourself and set `component` in place of `crate = \"{crate_dir}\"`"
+                )]
+            }
+            BuildError::Spawn { .. } => vec![
+                "install Rust from https://rustup.rs, or set CARGO to the cargo to use".to_owned(),
+            ],
+            BuildError::Failed {
+                target_missing: true,
+                ..
+            } => vec![format!("rustup target add {TARGET}")],
+            BuildError::Failed { crate_dir, .. } => {
+                vec![format!(
+                    "see it all with: (cd {crate_dir} && cargo build --release --target {TARGET})"
+                )]
+            }
+            BuildError::NoSingleBin { bins, .. } if bins.is_empty() => {
+                vec!["a task crate is a binary crate: add src/main.rs".to_owned()]
+            }
+            BuildError::NoSingleBin { .. } => vec![
+                "name one binary like the package, or give each task a crate of its own".to_owned(),
+            ],
+            BuildError::Io { .. } | BuildError::Interrupted => Vec::new(),
+        }
+    }
+
+    /// The end of what cargo printed, where it is cargo that failed.
+    pub fn stderr_tail(&self) -> Option<&str> {
+        match self {
+            BuildError::Failed { stderr_tail, .. } => Some(stderr_tail),
+            _ => None,
+        }
+    }
+}
+
+/// What is remembered of a crate's last build, in the cache folder. A record that does not fit is as good as none.
+#[derive(Debug, Serialize, Deserialize)]
+struct Record {
+    version: u32,
+    crate_dir: PathBuf,
+    /// Folders of the packages the build was made from, the crate's own and its path dependencies'.
+    packages: Vec<PathBuf>,
+    /// Over the packages' files, cargo's settings and the toolchain.
+    fingerprint: String,
+    artifact: PathBuf,
+    artifact_stat: Stat,
+    digest: String,
+    size: u64,
+}
+
+impl Node {
+    /// Builds crates that changed; the others cost a few stats each.
+    ///
+    /// # Errors
+    /// [`NodeError::Build`] for the first crate that has no component.
+    pub fn build(
+        &self,
+        request: &BuildRequest,
+        events: &(dyn Fn(BuildEvent) + Sync),
+        interrupt: &Interrupt,
+    ) -> Result<BuildReport, NodeError> {
+        let mut crates = Vec::with_capacity(request.crates.len());
+        for crate_dir in &request.crates {
+            crates.push(self.build_one(
+                &request.root,
+                crate_dir,
+                request.force,
+                events,
+                interrupt,
+            )?);
+        }
+        Ok(BuildReport { crates })
+    }
+
+    fn build_one(
+        &self,
+        root: &Path,
+        crate_dir: &str,
+        force: bool,
+        events: &(dyn Fn(BuildEvent) + Sync),
+        interrupt: &Interrupt,
+    ) -> Result<BuiltCrate, BuildError> {
+        let start = Instant::now();
+        let folder = root.join(crate_dir);
+        if !folder.join("Cargo.toml").is_file() {
+            return Err(BuildError::NoManifest {
+                crate_dir: crate_dir.to_owned(),
+            });
+        }
+        let folder = folder.canonicalize().map_err(|source| BuildError::Io {
+            path: folder,
+            source,
+        })?;
+        let record_path = self.record_path(&folder);
+        if !force && let Some(found) = up_to_date(&record_path, &folder) {
+            let built = BuiltCrate {
+                crate_dir: crate_dir.to_owned(),
+                built: false,
+                wall: start.elapsed(),
+                ..found
+            };
+            events(finished(&built));
+            return Ok(built);
+        }
+        if interrupt.is_raised() {
+            return Err(BuildError::Interrupted);
+        }
+        events(BuildEvent::Started {
+            crate_dir: crate_dir.to_owned(),
+        });
+        let asked_at = SystemTime::now();
+        let answer = cargo::build(
+            &folder,
+            crate_dir,
+            self.settings().offline,
+            events,
+            interrupt,
+        )?;
+        let bytes = std::fs::read(&answer.artifact).map_err(|source| BuildError::Io {
+            path: answer.artifact.clone(),
+            source,
+        })?;
+        let built = BuiltCrate {
+            crate_dir: crate_dir.to_owned(),
+            digest: Digest::of(&bytes),
+            size: bytes.len() as u64,
+            artifact: answer.artifact,
+            built: true,
+            wall: start.elapsed(),
+        };
+        remember(&record_path, &folder, answer.packages, &built, asked_at);
+        events(finished(&built));
+        Ok(built)
+    }
+
+    fn record_path(&self, folder: &Path) -> PathBuf {
+        let name = blake3::hash(folder.as_os_str().as_encoded_bytes()).to_hex();
+        self.settings()
+            .dirs
+            .cache
+            .join("builds")
+            .join(format!("{name}.json"))
+    }
+}
+
+fn finished(built: &BuiltCrate) -> BuildEvent {
+    BuildEvent::Finished {
+        crate_dir: built.crate_dir.clone(),
+        built: built.built,
+        wall_ms: u64::try_from(built.wall.as_millis()).unwrap_or(u64::MAX),
+    }
+}
+
+/// The crate's last component, where nothing that it was made from has changed since.
+fn up_to_date(record_path: &Path, folder: &Path) -> Option<BuiltCrate> {
+    if std::fs::metadata(record_path).ok()?.len() > MAX_RECORD_BYTES {
+        return None;
+    }
+    let record: Record = serde_json::from_slice(&std::fs::read(record_path).ok()?).ok()?;
+    if record.version != RECORD_VERSION || record.crate_dir != folder {
+        return None;
+    }
+    if fingerprint::stat(&record.artifact)? != record.artifact_stat {
+        return None;
+    }
+    if fingerprint::of(folder, &record.packages, None)? != record.fingerprint {
+        return None;
+    }
+    Some(BuiltCrate {
+        crate_dir: String::new(),
+        artifact: record.artifact,
+        digest: record.digest.parse().ok()?,
+        size: record.size,
+        built: false,
+        wall: Duration::ZERO,
+    })
+}
+
+/// Remembers a build, best effort: without the record cargo is asked again, which is only slower.
+fn remember(
+    record_path: &Path,
+    folder: &Path,
+    packages: Vec<PathBuf>,
+    built: &BuiltCrate,
+    asked_at: SystemTime,
+) {
+    // A source touched since cargo was asked may not be in the component: no record then.
+    let Some(fingerprint) = fingerprint::of(folder, &packages, Some(asked_at)) else {
+        return;
+    };
+    let Some(artifact_stat) = fingerprint::stat(&built.artifact) else {
+        return;
+    };
+    let record = Record {
+        version: RECORD_VERSION,
+        crate_dir: folder.to_owned(),
+        packages,
+        fingerprint,
+        artifact: built.artifact.clone(),
+        artifact_stat,
+        digest: built.digest.to_string(),
+        size: built.size,
+    };
+    if let Err(error) = write_record(record_path, &record) {
+        tracing::debug!(%error, path = %record_path.display(), "a build record could not be written");
+    }
+}
+
+fn write_record(path: &Path, record: &Record) -> io::Result<()> {
+    let folder = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
+    std::fs::create_dir_all(folder)?;
+    let mut file = tempfile::NamedTempFile::new_in(folder)?;
+    serde_json::to_writer(file.as_file_mut(), record)?;
+    file.persist(path)?;
+    Ok(())
+}

@@ -19,6 +19,8 @@ pub mod workspace;
 pub mod build;
 pub mod events;
 pub mod exec;
+pub mod filter;
+pub mod interrupt;
 pub mod node;
 pub mod plan;
 mod prepare;
