@@ -1,0 +1,3 @@
+//! Does nothing: the floor of every measurement, and the task whose success shows that the sandbox still works.
+
+fn main() {}
