@@ -1,0 +1,1 @@
+//! Each operation of the virtual file system, and each error it can answer.
