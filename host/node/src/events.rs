@@ -6,33 +6,9 @@
 use std::time::Duration;
 
 use sykli_core::id::Digest;
+pub use sykli_core::run::{Counts, RunOutcome, RunStatus, SettledKind};
+pub use sykli_core::snapshot::Snapshot;
 pub use sykli_runtime::LogLevel;
-
-/// How a run ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RunStatus {
-    /// Everything passed or came from the cache.
-    Passed,
-    /// Something failed.
-    Failed,
-    /// The user stopped it, or its own time was over.
-    Cancelled,
-}
-
-/// How one instance ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SettledKind {
-    /// Ran and passed.
-    Passed,
-    /// Came from the cache.
-    Cached,
-    /// Failed.
-    Failed,
-    /// Never ran because of a failure before it.
-    Skipped,
-    /// Was stopped.
-    Cancelled,
-}
 
 /// Which of a guest's two output streams.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,6 +88,8 @@ pub enum RunEvent {
     },
     /// The instance is settled, and its result and journal row are committed.
     TaskSettled(Box<TaskSettled>),
+    /// The whole run in numbers, at a bounded rate; the last one precedes `Finished`.
+    Snapshot(Box<Snapshot>),
     /// Nothing follows.
     Finished {
         /// How the run ended.
@@ -183,12 +161,10 @@ pub struct RunReport {
     pub run: String,
     /// The pipeline's name.
     pub pipeline: String,
-    /// How it ended.
+    /// How it ended, and how many instances ended how.
     pub status: RunStatus,
     /// From the request to the last commit.
     pub wall: Duration,
-    /// All instances together.
-    pub counts: Counts,
     /// One entry a declared task, in the order of [`RunEvent::Planned`].
     pub tasks: Vec<TaskReport>,
     /// One entry a settled instance, by task, then index.
@@ -201,39 +177,6 @@ pub struct RunReport {
     pub unchanged: u64,
     /// One line each, bounded.
     pub warnings: Vec<String>,
-}
-
-/// Instances by how they ended.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// Ran and passed.
-    pub passed: u32,
-    /// Came from the cache.
-    pub cached: u32,
-    /// Ran and failed, or could not be prepared.
-    pub failed: u32,
-    /// Never ran because something before it failed.
-    pub skipped: u32,
-    /// Stopped by an interrupt or the run's own timeout.
-    pub cancelled: u32,
-}
-
-impl Counts {
-    /// Counts one more.
-    pub fn add(&mut self, state: &SettledKind) {
-        match state {
-            SettledKind::Passed => self.passed += 1,
-            SettledKind::Cached => self.cached += 1,
-            SettledKind::Failed => self.failed += 1,
-            SettledKind::Skipped => self.skipped += 1,
-            SettledKind::Cancelled => self.cancelled += 1,
-        }
-    }
-
-    /// All of them.
-    pub fn total(&self) -> u32 {
-        self.passed + self.cached + self.failed + self.skipped + self.cancelled
-    }
 }
 
 /// A declared task at the end of a run.
