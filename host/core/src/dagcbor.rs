@@ -334,3 +334,6 @@ impl<'a> Reader<'a> {
         }
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -489,3 +489,6 @@ pub fn diff_trees(old: &Tree, new: &Tree) -> Vec<FileChange> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

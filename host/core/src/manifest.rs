@@ -398,3 +398,6 @@ fn read_text_set(reader: &mut Reader<'_>) -> Result<BTreeSet<String>, CodecError
     }
     Ok(set)
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

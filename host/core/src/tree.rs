@@ -332,3 +332,6 @@ fn lower_case(path: &str) -> Option<String> {
     let lower: String = path.chars().flat_map(char::to_lowercase).collect();
     (lower != path).then_some(lower)
 }
+
+#[cfg(test)]
+mod tests;
