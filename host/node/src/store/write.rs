@@ -1,0 +1,220 @@
+//! The writer of `cache.db`: what is queued becomes one transaction; what waits can be read meanwhile.
+//!
+//! A batch that meets a broken database is written again into the new one. A batch that cannot be written at all keeps
+//! its blobs in memory, within bounds, so that the run that made them goes on; what would only spare work later is
+//! dropped. Called by the database's writer thread.
+
+use super::index::{Index, Opened};
+use super::recent::Recent;
+use crate::db::{CommitError, Sink, lock};
+use bytes::Bytes;
+use rusqlite::{Connection, TransactionBehavior, params};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
+/// Small blobs in memory that were read or written lately, in bytes.
+const RECENT_BYTES: usize = 16 << 20;
+/// Blobs that could not be committed are kept up to this many bytes; beyond it, putting fails.
+const STRANDED_BYTES: usize = 64 << 20;
+/// What a row costs beside its content, roughly.
+pub(crate) const ROW_BYTES: usize = 96;
+
+/// A task digest or a blob's.
+pub(crate) type Key = [u8; 32];
+
+/// One change of `cache.db`.
+pub(crate) enum Op {
+    Blob { key: Key, bytes: Bytes, used: u64, refresh: u64 },
+    Result { key: Key, record: Vec<u8>, sum: Key, used: u64 },
+    Touch { keys: Vec<Key>, used: u64 },
+    DropBlob { key: Key },
+    DropResult { key: Key },
+    Memo { rows: Vec<crate::memo::Row> },
+}
+
+/// Small blobs in memory: not yet committed ones, and lately used ones.
+pub(crate) struct Small {
+    state: Mutex<SmallState>,
+}
+
+struct SmallState {
+    /// By digest; the count is how many queued operations carry it.
+    pending: HashMap<Key, (Bytes, u32)>,
+    pending_bytes: usize,
+    recent: Recent<Key, Bytes>,
+    failing: Option<CommitError>,
+}
+
+impl Default for Small {
+    fn default() -> Small {
+        let state = SmallState {
+            pending: HashMap::new(),
+            pending_bytes: 0,
+            recent: Recent::new(RECENT_BYTES),
+            failing: None,
+        };
+        Small { state: Mutex::new(state) }
+    }
+}
+
+impl Small {
+    pub(crate) fn get(&self, key: &Key) -> Option<Bytes> {
+        let mut state = lock(&self.state);
+        match state.pending.get(key) {
+            Some((bytes, _)) => Some(bytes.clone()),
+            None => state.recent.get(key),
+        }
+    }
+
+    /// Notes a blob that is about to be queued.
+    pub(crate) fn expect(&self, key: Key, bytes: &Bytes) -> Result<(), CommitError> {
+        let mut state = lock(&self.state);
+        if let Some(error) = &state.failing
+            && state.pending_bytes > STRANDED_BYTES
+        {
+            return Err(error.clone());
+        }
+        let entry = state.pending.entry(key).or_insert_with(|| (bytes.clone(), 0));
+        entry.1 += 1;
+        if entry.1 == 1 {
+            state.pending_bytes += bytes.len() + ROW_BYTES;
+        }
+        Ok(())
+    }
+
+    /// Notes a blob that was read and found right.
+    pub(crate) fn remember(&self, key: Key, bytes: &Bytes) {
+        lock(&self.state).recent.insert(key, bytes.clone(), bytes.len() + ROW_BYTES);
+    }
+
+    /// Forgets what is only remembered. What is not committed stays.
+    pub(crate) fn forget(&self) {
+        lock(&self.state).recent.clear();
+    }
+
+    fn settled(&self, keys: impl Iterator<Item = Key>) {
+        let mut state = lock(&self.state);
+        let state = &mut *state;
+        for key in keys {
+            let Some((bytes, count)) = state.pending.get_mut(&key) else { continue };
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                let bytes = std::mem::take(bytes);
+                state.pending.remove(&key);
+                let weight = bytes.len() + ROW_BYTES;
+                state.pending_bytes = state.pending_bytes.saturating_sub(weight);
+                state.recent.insert(key, bytes, weight);
+            }
+        }
+    }
+
+    fn set_failing(&self, failing: Option<CommitError>) {
+        lock(&self.state).failing = failing;
+    }
+}
+
+pub(crate) struct CacheSink {
+    index: Arc<Index>,
+    small: Arc<Small>,
+    opened: Option<Opened>,
+    stranded: Vec<Op>,
+}
+
+impl CacheSink {
+    pub(crate) fn new(index: Arc<Index>, small: Arc<Small>) -> CacheSink {
+        CacheSink { index, small, opened: None, stranded: Vec::new() }
+    }
+
+    fn attempt(&mut self, ops: &[Op]) -> Result<(), CommitError> {
+        let mut opened = match self.opened.take() {
+            Some(opened) if self.index.is_current(opened.file) => opened,
+            _ => self.index.connect()?,
+        };
+        let outcome = apply_all(&mut opened.connection, ops).map_err(|error| CommitError::of(&error));
+        match outcome {
+            Ok(()) => {
+                self.opened = Some(opened);
+                Ok(())
+            }
+            Err(fault) => {
+                let file = opened.file;
+                drop(opened);
+                if !self.index.replace_if_broken(&fault, file) {
+                    return Err(fault);
+                }
+                let mut opened = self.index.connect()?;
+                apply_all(&mut opened.connection, ops).map_err(|error| CommitError::of(&error))?;
+                self.opened = Some(opened);
+                Ok(())
+            }
+        }
+    }
+}
+
+impl Sink for CacheSink {
+    type Op = Op;
+
+    fn commit(&mut self, ops: &mut Vec<Op>) -> Result<(), CommitError> {
+        let mut all = std::mem::take(&mut self.stranded);
+        all.append(ops);
+        let outcome = self.attempt(&all);
+        if outcome.is_ok() {
+            self.small.settled(blob_keys(&all));
+            all.clear();
+        } else {
+            tracing::debug!(?outcome, "the cache could not be written");
+            all.retain(|op| matches!(op, Op::Blob { .. }));
+        }
+        self.stranded = all;
+        self.small.set_failing(outcome.as_ref().err().cloned());
+        outcome
+    }
+}
+
+fn blob_keys(ops: &[Op]) -> impl Iterator<Item = Key> {
+    ops.iter().filter_map(|op| match op {
+        Op::Blob { key, .. } => Some(*key),
+        _ => None,
+    })
+}
+
+fn apply_all(connection: &mut Connection, ops: &[Op]) -> rusqlite::Result<()> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    for op in ops {
+        apply(&transaction, op)?;
+    }
+    transaction.commit()
+}
+
+fn apply(connection: &Connection, op: &Op) -> rusqlite::Result<()> {
+    match op {
+        Op::Blob { key, bytes, used, refresh } => {
+            // What is there already is only touched where its time is old: most puts of a known blob write nothing.
+            connection
+                .prepare_cached(
+                    "INSERT INTO blobs (digest, bytes, used) VALUES (?1, ?2, ?3)
+                     ON CONFLICT (digest) DO UPDATE SET bytes = excluded.bytes, used = excluded.used WHERE used < ?4",
+                )?
+                .execute(params![key.as_slice(), bytes.as_ref(), used.cast_signed(), refresh.cast_signed()])?;
+        }
+        Op::Result { key, record, sum, used } => {
+            connection
+                .prepare_cached("INSERT OR REPLACE INTO results (task, record, sum, used) VALUES (?1, ?2, ?3, ?4)")?
+                .execute(params![key.as_slice(), record, sum.as_slice(), used.cast_signed()])?;
+        }
+        Op::Touch { keys, used } => {
+            let mut statement = connection.prepare_cached("UPDATE results SET used = ?2 WHERE task = ?1")?;
+            for key in keys {
+                statement.execute(params![key.as_slice(), used.cast_signed()])?;
+            }
+        }
+        Op::DropBlob { key } => {
+            connection.prepare_cached("DELETE FROM blobs WHERE digest = ?1")?.execute([key.as_slice()])?;
+        }
+        Op::DropResult { key } => {
+            connection.prepare_cached("DELETE FROM results WHERE task = ?1")?.execute([key.as_slice()])?;
+        }
+        Op::Memo { rows } => crate::memo::write(connection, rows)?,
+    }
+    Ok(())
+}
