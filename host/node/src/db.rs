@@ -1,9 +1,16 @@
-//! One writer thread a database: callers push operations, the thread commits all that are waiting as one transaction.
+//! The databases' common ground, and one writer thread for each: callers push operations, the thread commits all that are waiting as one transaction.
 //!
 //! The queue is bounded by weight (bytes), so that a slow disk slows the callers instead of filling memory. A caller
 //! that needs to know waits on its [`Ticket`]. It never looks inside an operation and holds no connection itself: a
 //! [`Sink`] does. Called by the store (`cache.db`) and the journal (`state.db`).
 
+mod file;
+
+pub(crate) use file::{ASIDE, DbFile, Layout, Opened, probe};
+
+use rustix::fs::FlockOperation;
+use std::fs::File;
+use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
@@ -28,6 +35,8 @@ pub enum FaultKind {
     Busy,
     /// What is stored is not a database of ours any more.
     Corrupt,
+    /// The database was made by a newer version.
+    Newer,
 }
 
 impl CommitError {
@@ -58,6 +67,21 @@ pub(crate) fn fault_kind(error: &std::io::Error) -> FaultKind {
     match error.kind() {
         Kind::StorageFull | Kind::QuotaExceeded | Kind::FileTooLarge => FaultKind::Full,
         _ => FaultKind::Unwritable,
+    }
+}
+
+/// A lock on a file that ends when this is dropped.
+pub(crate) struct Guard(#[allow(dead_code, reason = "held, not read")] File);
+
+/// Opens (or makes) the file at `path` and waits for a lock on it.
+pub(crate) fn lock_file(path: &Path, operation: FlockOperation) -> std::io::Result<Guard> {
+    let file = File::options().create(true).truncate(false).write(true).open(path)?;
+    loop {
+        match rustix::fs::flock(&file, operation) {
+            Ok(()) => return Ok(Guard(file)),
+            Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
     }
 }
 

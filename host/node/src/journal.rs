@@ -1,1 +1,239 @@
-//! journal
+//! The journal: which runs there were, what became of each instance, and how long tasks took.
+//!
+//! It lives in `$XDG_STATE_HOME/sykli/state.db` (SQLite, WAL) and is what a run reports from: an instance counts as settled
+//! when its row is committed. Rows of many instances are committed together by one writer thread; a commit survives the
+//! death of the process at once, and the death of the machine by what SQLite's `synchronous = NORMAL` gives. A broken file
+//! is moved aside and begun anew, with what the live runs of this process already said about themselves; a file of a newer
+//! version is refused. Any number of processes may write at once.
+//!
+//! It never decides anything from what it knows, and reading never fails: what cannot be read is as if it had not been
+//! written. Called by the run loop, and by `plan`, `cache why` and whatever shows past runs.
+
+mod read;
+mod write;
+
+pub use read::{Instance, Run, RunState};
+pub use write::{NewRun, Outcome, Settled};
+
+use crate::db::{CommitError, CommitWatcher, DbFile, FaultKind, Layout, Ticket, Writer, lock};
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::{SystemTime, UNIX_EPOCH};
+use sykli_core::id::RunId;
+
+/// Most bytes that wait for the writer thread.
+const QUEUE_BYTES: usize = 16 << 20;
+
+pub(crate) const LAYOUT: Layout = Layout {
+    name: "state.db",
+    tables: "
+        CREATE TABLE runs (seq INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, pipeline BLOB NOT NULL, name TEXT NOT NULL,
+            started_ms INTEGER NOT NULL, finished_ms INTEGER, passed INTEGER, instances INTEGER NOT NULL);
+        CREATE INDEX runs_of_pipeline ON runs (pipeline, seq);
+        CREATE TABLE instances (run INTEGER NOT NULL, label TEXT NOT NULL, task TEXT NOT NULL, outcome INTEGER NOT NULL,
+            digest BLOB, attempt INTEGER NOT NULL, wall_ms INTEGER NOT NULL, fuel INTEGER NOT NULL, failure TEXT,
+            PRIMARY KEY (run, label)) WITHOUT ROWID;
+        CREATE TABLE durations (pipeline BLOB NOT NULL, task TEXT NOT NULL, wall_ms INTEGER NOT NULL,
+            PRIMARY KEY (pipeline, task)) WITHOUT ROWID;",
+    table_count: 3,
+    version: 1,
+    pragmas: "PRAGMA synchronous = NORMAL;",
+    keep_newer: true,
+};
+
+/// What can go wrong with the journal.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum JournalError {
+    /// The state folder cannot be used.
+    #[error("the journal cannot be written: {}: {message}", path.display())]
+    Unwritable {
+        /// The folder or file.
+        path: PathBuf,
+        /// What the system said.
+        message: String,
+    },
+    /// No space is left.
+    #[error("no space left for the journal: {}: {message}", path.display())]
+    Full {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        message: String,
+    },
+    /// A newer sykli wrote it.
+    #[error("{} was written by a newer sykli: {message}", path.display())]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// Which version it has.
+        message: String,
+    },
+}
+
+impl JournalError {
+    /// The stable code of this error.
+    pub fn code(&self) -> &'static str {
+        match self {
+            JournalError::Unwritable { .. } => "journal::unwritable",
+            JournalError::Full { .. } => "journal::full",
+            JournalError::Newer { .. } => "journal::newer",
+        }
+    }
+
+    /// What the user can do.
+    pub fn hint(&self) -> String {
+        match self {
+            JournalError::Unwritable { path, .. } => format!(
+                "make {} writable for you (chmod u+rwx), or set XDG_STATE_HOME to another folder",
+                path.display()
+            ),
+            JournalError::Full { .. } => "free some space, or set XDG_STATE_HOME to a folder on another disk".to_owned(),
+            JournalError::Newer { .. } => {
+                "use the newer sykli, or set XDG_STATE_HOME to another folder for this one".to_owned()
+            }
+        }
+    }
+
+    pub(crate) fn commit(path: &Path, error: CommitError) -> JournalError {
+        let (path, message) = (path.to_owned(), error.message);
+        match error.kind {
+            FaultKind::Full => JournalError::Full { path, message },
+            FaultKind::Newer => JournalError::Newer { path, message },
+            FaultKind::Unwritable | FaultKind::Busy | FaultKind::Corrupt => JournalError::Unwritable { path, message },
+        }
+    }
+}
+
+/// The journal of this user's runs. Cheap to clone; the last clone to go commits what is still queued.
+#[derive(Clone)]
+pub struct Journal {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    dir: PathBuf,
+    // Dropped first: its thread uses what follows.
+    writer: Writer<write::Op>,
+    db: Arc<DbFile>,
+    /// A locked file for each run of this process that has not finished: how others tell it from a killed one.
+    live: Mutex<BTreeMap<String, (File, PathBuf)>>,
+}
+
+impl std::fmt::Debug for Journal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Journal").field("dir", &self.inner.dir).finish_non_exhaustive()
+    }
+}
+
+impl Journal {
+    /// Opens the journal in `state_dir`, which is made (0700) where it is missing.
+    ///
+    /// # Errors
+    /// When the folder cannot be used, or a newer version wrote the file.
+    pub fn open(state_dir: &Path) -> Result<Journal, JournalError> {
+        let unwritable = |path: &Path, message: String| JournalError::Unwritable { path: path.to_owned(), message };
+        for part in [state_dir.to_owned(), state_dir.join("live")] {
+            crate::paths::create_private(&part).map_err(|error| unwritable(&part, error.to_string()))?;
+        }
+        let db = DbFile::open(state_dir, &LAYOUT).map_err(|error| JournalError::commit(state_dir, error))?;
+        let db = Arc::new(db);
+        let writer = Writer::start("sykli-journal", QUEUE_BYTES, write::JournalSink::new(Arc::clone(&db)))
+            .map_err(|error| unwritable(state_dir, error.to_string()))?;
+        let inner = Inner { dir: state_dir.to_owned(), writer, db, live: Mutex::default() };
+        Ok(Journal { inner: Arc::new(inner) })
+    }
+
+    /// Where a broken journal was moved, if this process had to: worth a warning.
+    pub fn set_aside(&self) -> Option<PathBuf> {
+        self.inner.db.set_aside()
+    }
+
+    /// Has `watcher` told after each commit, on the writer thread: the highest [`Ticket::sequence`] that is settled, and
+    /// why the batch failed if it did. There is one watcher; it must not block for long.
+    pub fn watch(&self, watcher: Option<CommitWatcher>) {
+        self.inner.writer.watch(watcher);
+    }
+
+    /// Begins a run and waits until that is committed.
+    ///
+    /// # Errors
+    /// When it cannot be.
+    pub fn begin_run(&self, run: NewRun) -> Result<RunId, JournalError> {
+        let id = new_id(run.started);
+        self.announce(&id);
+        let op = write::Op::Begin { id: id.clone(), run: Arc::new(run) };
+        self.inner.writer.push(op, 512).wait().map_err(|error| JournalError::commit(&self.inner.dir, error))?;
+        Ok(id)
+    }
+
+    /// Records what became of instances of `run`. The ticket is for all of them.
+    pub fn settle(&self, run: &RunId, settled: Vec<Settled>) -> Ticket {
+        let weight = settled.iter().map(Settled::weight).sum();
+        self.inner.writer.push(write::Op::Settle { run: run.clone(), settled }, weight)
+    }
+
+    /// Ends a run.
+    pub fn finish_run(&self, run: &RunId, passed: bool, at: SystemTime) -> Ticket {
+        let ticket = self.inner.writer.push(write::Op::Finish { run: run.clone(), passed, at_ms: millis(at) }, 128);
+        if let Some((file, path)) = lock(&self.inner.live).remove(run.as_str()) {
+            // Someone who asks between the two sees a run that was interrupted, for as long as a commit takes.
+            let _ = std::fs::remove_file(path);
+            drop(file);
+        }
+        ticket
+    }
+
+    /// Waits until everything recorded so far is committed.
+    ///
+    /// # Errors
+    /// When it could not be.
+    pub fn flush(&self) -> Result<(), JournalError> {
+        self.inner.writer.barrier().wait().map_err(|error| JournalError::commit(&self.inner.dir, error))
+    }
+
+    /// Marks a run as alive for as long as this process lives.
+    fn announce(&self, id: &RunId) {
+        let path = self.live_path(id.as_str());
+        let made = File::options().create_new(true).write(true).open(&path).and_then(|file| {
+            rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive)?;
+            Ok(file)
+        });
+        // Without it the run would be listed as interrupted while it goes on; nothing else depends on it.
+        if let Ok(file) = made {
+            lock(&self.inner.live).insert(id.as_str().to_owned(), (file, path));
+        }
+    }
+
+    fn live_path(&self, id: &str) -> PathBuf {
+        self.inner.dir.join("live").join(id)
+    }
+}
+
+pub(crate) fn millis(at: SystemTime) -> i64 {
+    let since = at.duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// A name that sorts by time: 48 bits of milliseconds, then 80 that nobody else has, in Crockford's base 32.
+fn new_id(at: SystemTime) -> RunId {
+    const DIGITS: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
+    let random = {
+        // The standard library's hash keys are random for each process and differ with each use.
+        use std::hash::{BuildHasher, Hasher};
+        let mut hasher = std::collections::hash_map::RandomState::new().build_hasher();
+        hasher.write_u32(std::process::id());
+        let first = hasher.finish();
+        hasher.write_u128(at.duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos());
+        (u128::from(first) << 64) | u128::from(hasher.finish())
+    };
+    let value = (u128::from(millis(at).cast_unsigned()) << 80) | (random & ((1 << 80) - 1));
+    let digit = |place: u32| DIGITS.get((value >> (place * 5)) as usize & 31).copied().unwrap_or(b'0');
+    let text: String = (0..26).rev().map(|place| char::from(digit(place))).collect();
+    // 26 letters and digits always name a run.
+    RunId::new(text).unwrap_or_else(|_| unreachable!("26 letters and digits"))
+}
+
+#[cfg(test)]
+mod tests;

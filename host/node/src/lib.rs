@@ -8,6 +8,7 @@
 //! command line does). Called by `sykli`, the binary, alone.
 
 // The parts that keep things on disk.
+mod db;
 pub mod journal;
 pub mod materialise;
 pub mod memo;

@@ -9,7 +9,7 @@
 //! | `tmp/` | files being written; renamed into `blobs/` when whole |
 //! | `live/` | one locked file for each process that uses the store |
 //! | `code/` | compiled code, kept by the runtime |
-//! | `gc.lock`, `open.lock` | who may collect, who may move a broken `cache.db` aside |
+//! | `gc.lock`, `cache.db.lock` | who may collect, who may move a broken `cache.db` aside |
 //!
 //! # What holds
 //!
@@ -26,7 +26,6 @@
 
 mod blobs;
 mod gc;
-mod index;
 mod layer;
 mod live;
 mod read;
@@ -36,13 +35,14 @@ mod upkeep;
 mod write;
 
 pub use gc::GcReport;
+pub(crate) use read::hash_file;
 pub use layer::{InputFault, InputFaults};
 pub use results::Record;
 pub use upkeep::{Cleared, KindStats, Stats, VerifyReport};
 
-pub use crate::db::Ticket;
+pub use crate::db::{CommitError, FaultKind, Ticket};
 
-use crate::db::{CommitError, FaultKind, Writer};
+use crate::db::{DbFile, Writer, probe};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -134,7 +134,7 @@ impl StoreError {
         let (path, message) = (path.to_owned(), error.message);
         match error.kind {
             FaultKind::Full => StoreError::Full { path, message },
-            FaultKind::Unwritable | FaultKind::Busy | FaultKind::Corrupt => StoreError::Unwritable { path, message },
+            FaultKind::Unwritable | FaultKind::Busy | FaultKind::Corrupt | FaultKind::Newer => StoreError::Unwritable { path, message },
         }
     }
 }
@@ -149,7 +149,7 @@ struct Inner {
     dir: PathBuf,
     // Dropped first: its thread uses what follows.
     writer: Writer<write::Op>,
-    index: Arc<index::Index>,
+    index: Arc<DbFile>,
     small: Arc<write::Small>,
     live: live::Live,
     verified: Mutex<recent::Recent<read::Identity, ()>>,
@@ -176,7 +176,8 @@ impl Store {
         }
         probe(&dir).map_err(|error| StoreError::io(&dir, &error))?;
         let small = Arc::new(write::Small::default());
-        let index = Arc::new(index::Index::open(&dir)?);
+        let index = DbFile::open(&dir, &write::LAYOUT).map_err(|error| StoreError::commit(&dir, error))?;
+        let index = Arc::new(index);
         let sink = write::CacheSink::new(Arc::clone(&index), Arc::clone(&small));
         let writer = Writer::start("sykli-cache", QUEUE_BYTES, sink).map_err(|error| StoreError::io(&dir, &error))?;
         Ok(Store {
@@ -198,9 +199,16 @@ impl Store {
         self.inner.dir.join("code")
     }
 
-    /// Where spooled files should be written: on the same file system, so that keeping one is a link, not a copy.
+    /// Where spooled files should be written: on the same file system, so that keeping one is a link, not a copy. Call
+    /// [`Store::hold`] before writing there.
     pub fn spool_dir(&self) -> PathBuf {
         self.inner.dir.join("tmp")
+    }
+
+    /// Marks this process as one that uses the store: from now on no collector takes what it spools, puts or uses. The
+    /// first look-up or put does the same.
+    pub fn hold(&self) {
+        self.inner.live.fresh_since();
     }
 
     /// Waits until everything put so far is committed.
@@ -217,13 +225,6 @@ fn without_path(error: crate::paths::PathsError) -> String {
         crate::paths::PathsError::Unusable { source, .. } => source.to_string(),
         other => other.to_string(),
     }
-}
-
-/// Whether files can be made in `dir`: the difference between a broken database and a folder that nobody can use.
-pub(crate) fn probe(dir: &Path) -> io::Result<()> {
-    use std::io::Write as _;
-    let mut file = tempfile::Builder::new().prefix(".probe-").tempfile_in(dir)?;
-    file.write_all(&[0; 4096])
 }
 
 /// Seconds since 1970: the grain in which use is recorded.

@@ -60,6 +60,12 @@ impl Store {
         self.put_reader(|buffer| read_some(&mut file, buffer).map_err(|error| unreadable(&error)))
     }
 
+    /// Stores what `file`, opened from `path`, holds from where it stands on.
+    pub(crate) fn put_open_file(&self, path: &Path, mut file: &File) -> Result<Digest, StoreError> {
+        let unreadable = |error: io::Error| StoreError::Source { path: path.to_owned(), message: error.to_string() };
+        self.put_reader(|buffer| read_some(&mut file, buffer).map_err(unreadable)).map(|(digest, _)| digest)
+    }
+
     /// Stores what a sandbox run wrote: its name and its length in bytes. A spooled file on the same file system is
     /// linked, not copied.
     ///
@@ -247,7 +253,7 @@ fn in_folder(path: &Path, action: impl Fn() -> io::Result<()>) -> io::Result<()>
     }
 }
 
-fn read_some(file: &mut File, buffer: &mut [u8]) -> io::Result<usize> {
+fn read_some(file: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
     loop {
         match file.read(buffer) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}

@@ -5,6 +5,7 @@
 //! the time of something that was not used for long, hold it shared. So a collector sees either the process or the fresh
 //! time, and nobody sees half a collection. Called by the store's readers and writers, and by `gc`.
 
+use crate::db::{Guard, lock_file};
 use rustix::fs::FlockOperation;
 use std::fs::File;
 use std::io;
@@ -36,9 +37,6 @@ impl Drop for Unlink {
         let _ = std::fs::remove_file(&self.0);
     }
 }
-
-/// A lock that ends when this is dropped.
-pub(crate) struct Guard(#[allow(dead_code, reason = "held, not read")] File);
 
 /// The other processes that use the store.
 pub(crate) struct Others {
@@ -111,17 +109,5 @@ impl Live {
             others.since = Some(others.since.map_or(since, |known| known.min(since)));
         }
         Ok(others)
-    }
-}
-
-/// Opens (or makes) the file at `path` and waits for a lock on it.
-pub(crate) fn lock_file(path: &Path, operation: FlockOperation) -> io::Result<Guard> {
-    let file = File::options().create(true).truncate(false).write(true).open(path)?;
-    loop {
-        match rustix::fs::flock(&file, operation) {
-            Ok(()) => return Ok(Guard(file)),
-            Err(rustix::io::Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
-        }
     }
 }

@@ -213,3 +213,18 @@ impl Store {
         std::fs::symlink_metadata(self.blob_path(digest)).is_ok_and(|found| found.is_file() && found.len() == size)
     }
 }
+
+impl Store {
+    /// Reads the memo's table; `None` where that fails.
+    pub(crate) fn memo_read<T>(&self, query: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Option<T> {
+        self.inner.index.read(query)
+    }
+
+    /// Queues rows of the memo.
+    pub(crate) fn memo_write(&self, rows: Vec<crate::memo::Row>) {
+        if !rows.is_empty() {
+            let weight = rows.iter().map(|row| row.path.len() + ROW_BYTES).sum();
+            self.inner.writer.push(Op::Memo { rows }, weight);
+        }
+    }
+}

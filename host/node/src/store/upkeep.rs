@@ -103,7 +103,7 @@ impl Store {
             std::fs::symlink_metadata(path).map_or(0, |found| found.len())
         };
         stats.database_bytes = ["", "-wal", "-shm"].into_iter().map(size).sum();
-        stats.set_aside_bytes = size(".corrupt");
+        stats.set_aside_bytes = size(crate::db::ASIDE);
         let live = &self.inner.live;
         stats.processes = live.exclusive().and_then(|_alone| live.others()).map_or(0, |others| others.count as u64);
         stats

@@ -4,14 +4,26 @@
 //! its blobs in memory, within bounds, so that the run that made them goes on; what would only spare work later is
 //! dropped. Called by the database's writer thread.
 
-use super::index::{Index, Opened};
 use super::recent::Recent;
-use crate::db::{CommitError, Sink, lock};
+use crate::db::{CommitError, DbFile, Layout, Opened, Sink, lock};
 use bytes::Bytes;
 use rusqlite::{Connection, TransactionBehavior, params};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
+/// `cache.db`. What is in it is checked when used and may be lost: waiting for the disk would buy nothing.
+pub(crate) const LAYOUT: Layout = Layout {
+    name: "cache.db",
+    tables: "
+        CREATE TABLE blobs (digest BLOB NOT NULL UNIQUE, bytes BLOB NOT NULL, used INTEGER NOT NULL);
+        CREATE TABLE results (task BLOB NOT NULL UNIQUE, record BLOB NOT NULL, sum BLOB NOT NULL, used INTEGER NOT NULL);
+        CREATE TABLE memo (path BLOB NOT NULL PRIMARY KEY, stat BLOB NOT NULL, sum BLOB NOT NULL, seen INTEGER NOT NULL)
+            WITHOUT ROWID;",
+    table_count: 3,
+    version: 1,
+    pragmas: "PRAGMA synchronous = OFF;",
+    keep_newer: false,
+};
 /// Small blobs in memory that were read or written lately, in bytes.
 const RECENT_BYTES: usize = 16 << 20;
 /// Blobs that could not be committed are kept up to this many bytes; beyond it, putting fails.
@@ -114,14 +126,14 @@ impl Small {
 }
 
 pub(crate) struct CacheSink {
-    index: Arc<Index>,
+    index: Arc<DbFile>,
     small: Arc<Small>,
     opened: Option<Opened>,
     stranded: Vec<Op>,
 }
 
 impl CacheSink {
-    pub(crate) fn new(index: Arc<Index>, small: Arc<Small>) -> CacheSink {
+    pub(crate) fn new(index: Arc<DbFile>, small: Arc<Small>) -> CacheSink {
         CacheSink { index, small, opened: None, stranded: Vec::new() }
     }
 

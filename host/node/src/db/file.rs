@@ -1,37 +1,50 @@
-//! `cache.db`: opened, shared by many readers, and replaced when it is broken.
+//! A SQLite file: opened, shared by many readers, and replaced when it is broken.
 //!
-//! A connection belongs to the file that it opened. Whoever finds that file broken moves it aside under `open.lock` and
-//! everyone, in every process, goes on with the new one: nobody opens while a file is being moved, and SQLite itself
+//! A connection belongs to the file that it opened. Whoever finds that file broken moves it aside under a lock and
+//! everyone, in every process, goes on with a new one: nobody opens while a file is being moved, and SQLite itself
 //! leaves the names alone when it closes a database that was moved. The moved file is kept (one of them) for whoever
-//! wants to know. Never reports corruption to callers: a read that fails is a miss. Called by the rest of the store.
+//! wants to know. Corruption is never reported to readers: a read that fails finds nothing. Called by the store
+//! (`cache.db`) and the journal (`state.db`).
 
-use super::StoreError;
-use super::live::lock_file;
-use crate::db::{CommitError, FaultKind, lock};
-use rusqlite::{Connection, OpenFlags};
+use super::{CommitError, FaultKind, lock, lock_file};
+use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 use rustix::fs::FlockOperation;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// How long a process waits for another's transaction.
 const BUSY: Duration = Duration::from_secs(10);
-/// Raised when the tables change. A file of another version is moved aside: it is only a cache.
-const VERSION: i64 = 1;
-const SCHEMA: &str = "
-    CREATE TABLE blobs (digest BLOB NOT NULL UNIQUE, bytes BLOB NOT NULL, used INTEGER NOT NULL);
-    CREATE TABLE results (task BLOB NOT NULL UNIQUE, record BLOB NOT NULL, sum BLOB NOT NULL, used INTEGER NOT NULL);
-    CREATE TABLE memo (path BLOB NOT NULL PRIMARY KEY, stat BLOB NOT NULL, sum BLOB NOT NULL, seen INTEGER NOT NULL)
-        WITHOUT ROWID;
-    PRAGMA user_version = 1;";
+/// What is appended to the name of a broken file that was moved aside.
+pub(crate) const ASIDE: &str = ".corrupt";
 /// A full disk that has this much room is a broken header.
 const NOT_FULL_BYTES: u64 = 64 << 20;
 
-pub(crate) struct Index {
+/// What makes one database differ from another.
+pub(crate) struct Layout {
+    /// The file's name in its folder.
+    pub(crate) name: &'static str,
+    /// Makes the tables, in one transaction.
+    pub(crate) tables: &'static str,
+    /// How many tables that makes.
+    pub(crate) table_count: usize,
+    /// Raised when the tables change.
+    pub(crate) version: i64,
+    /// Run on each new connection.
+    pub(crate) pragmas: &'static str,
+    /// Whether a file of a newer version is refused rather than replaced.
+    pub(crate) keep_newer: bool,
+}
+
+/// A database in its folder.
+pub(crate) struct DbFile {
     dir: PathBuf,
     pub(crate) path: PathBuf,
+    layout: &'static Layout,
     pool: Mutex<Pool>,
+    replaced: AtomicBool,
 }
 
 #[derive(Default)]
@@ -49,12 +62,24 @@ pub(crate) struct Opened {
     pub(crate) file: FileId,
 }
 
-impl Index {
-    pub(crate) fn open(dir: &Path) -> Result<Index, StoreError> {
-        let index = Index { dir: dir.to_owned(), path: dir.join("cache.db"), pool: Mutex::new(Pool::default()) };
-        let opened = index.connect().map_err(|error| StoreError::commit(&index.path, error))?;
-        index.put_back(opened);
-        Ok(index)
+impl DbFile {
+    /// Opens the database of this layout in `dir`, which exists; makes or replaces it where needed.
+    pub(crate) fn open(dir: &Path, layout: &'static Layout) -> Result<DbFile, CommitError> {
+        let file = DbFile {
+            dir: dir.to_owned(),
+            path: dir.join(layout.name),
+            layout,
+            pool: Mutex::new(Pool::default()),
+            replaced: AtomicBool::new(false),
+        };
+        let opened = file.connect()?;
+        file.put_back(opened);
+        Ok(file)
+    }
+
+    /// Where a broken file was moved, if this process had to.
+    pub(crate) fn set_aside(&self) -> Option<PathBuf> {
+        self.replaced.load(Ordering::Relaxed).then(|| with_suffix(&self.path, ASIDE))
     }
 
     /// Reads. Whatever goes wrong is a miss; a broken file is replaced on the way.
@@ -68,7 +93,7 @@ impl Index {
             Err(error) => {
                 let (fault, file) = (CommitError::of(&error), opened.file);
                 drop(opened);
-                tracing::debug!(%error, "reading the cache failed");
+                tracing::debug!(%error, path = %self.path.display(), "reading failed");
                 self.replace_if_broken(&fault, file);
                 None
             }
@@ -134,11 +159,11 @@ impl Index {
         // Creating needs the lock alone: two processes that create at once would each see half of the other's work.
         let missing = std::fs::metadata(&self.path).map_or(true, |found| found.len() == 0);
         let operation = if missing { FlockOperation::LockExclusive } else { FlockOperation::LockShared };
-        let _guard = lock_file(&self.dir.join("open.lock"), operation).map_err(|error| CommitError::of_io(&error))?;
+        let _guard = lock_file(&self.lock_path(), operation).map_err(|error| CommitError::of_io(&error))?;
         if missing {
             self.forget_log();
         }
-        self.prepare().map_err(|error| CommitError::of(&error))
+        self.prepare()
     }
 
     /// Without its database a write-ahead log means nothing, and must not be played into another.
@@ -150,42 +175,55 @@ impl Index {
         }
     }
 
-    fn prepare(&self) -> rusqlite::Result<Opened> {
+    fn lock_path(&self) -> PathBuf {
+        with_suffix(&self.path, ".lock")
+    }
+
+    fn prepare(&self) -> Result<Opened, CommitError> {
+        let (connection, found) = self.make().map_err(|error| CommitError::of(&error))?;
+        if found.version > self.layout.version && self.layout.keep_newer {
+            return Err(CommitError { kind: FaultKind::Newer, message: format!("its version is {}", found.version) });
+        }
+        match file_id(&self.path) {
+            Some(file) if found.version == self.layout.version && found.tables == self.layout.table_count => {
+                Ok(Opened { connection, file })
+            }
+            _ => Err(CommitError { kind: FaultKind::Corrupt, message: "it is not a database of ours".into() }),
+        }
+    }
+
+    fn make(&self) -> rusqlite::Result<(Connection, Found)> {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let mut connection = Connection::open_with_flags(&self.path, flags)?;
         connection.busy_timeout(BUSY)?;
         connection.set_prepared_statement_cache_capacity(32);
         let _: String = connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))?;
-        // Contents are checked when used and may be lost; waiting for the disk would buy nothing.
-        connection.execute_batch("PRAGMA synchronous = OFF; PRAGMA temp_store = MEMORY; PRAGMA cell_size_check = ON;")?;
-        let version = |connection: &Connection| connection.query_row("PRAGMA user_version", [], |row| row.get(0));
+        connection.execute_batch("PRAGMA temp_store = MEMORY; PRAGMA cell_size_check = ON;")?;
+        connection.execute_batch(self.layout.pragmas)?;
         if version(&connection)? == 0 {
-            let transaction = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+            let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
             if version(&transaction)? == 0 {
-                transaction.execute_batch(SCHEMA)?;
+                transaction.execute_batch(self.layout.tables)?;
+                transaction.pragma_update(None, "user_version", self.layout.version)?;
             }
             transaction.commit()?;
         }
-        // Reading through the schema here also opens the log, under the lock that keeps the file in its place.
-        let found: i64 = version(&connection)?;
-        let columns: Vec<String> = connection
-            .prepare("SELECT sql FROM sqlite_schema WHERE type = 'table' ORDER BY name")?
+        // Reading the schema here also opens the log, under the lock that keeps the file in its place.
+        let names: Vec<String> = connection
+            .prepare("SELECT sql FROM sqlite_schema WHERE type = 'table'")?
             .query_map([], |row| row.get(0))?
             .collect::<Result<_, _>>()?;
-        let file = file_id(&self.path);
-        match file {
-            Some(file) if found == VERSION && columns.len() == 3 => Ok(Opened { connection, file }),
-            _ => Err(rusqlite::Error::InvalidQuery),
-        }
+        let found = Found { version: version(&connection)?, tables: names.len() };
+        Ok((connection, found))
     }
 
     /// Moves the database aside when `fault`, met on `file`, means that it is broken. True when trying again makes sense.
     pub(crate) fn replace_if_broken(&self, fault: &CommitError, file: FileId) -> bool {
         let broken = match fault.kind {
             FaultKind::Corrupt => true,
-            FaultKind::Busy => false,
+            FaultKind::Busy | FaultKind::Newer => false,
             // A broken header can look like missing rights or a full disk. The folder tells.
-            FaultKind::Unwritable => super::probe(&self.dir).is_ok(),
+            FaultKind::Unwritable => probe(&self.dir).is_ok(),
             FaultKind::Full => rustix::fs::statvfs(&self.dir)
                 .is_ok_and(|found| found.f_bavail.saturating_mul(found.f_frsize) > NOT_FULL_BYTES),
         };
@@ -193,7 +231,7 @@ impl Index {
     }
 
     fn move_aside(&self, file: FileId) -> bool {
-        let Ok(_guard) = lock_file(&self.dir.join("open.lock"), FlockOperation::LockExclusive) else { return false };
+        let Ok(_guard) = lock_file(&self.lock_path(), FlockOperation::LockExclusive) else { return false };
         {
             let mut pool = lock(&self.pool);
             if pool.file == Some(file) {
@@ -204,11 +242,12 @@ impl Index {
             // Somebody else already did.
             return true;
         }
-        let aside = with_suffix(&self.path, ".corrupt");
+        let aside = with_suffix(&self.path, ASIDE);
         remove_any(&aside);
-        tracing::warn!(path = %self.path.display(), "the cache's database was broken and is made anew");
+        tracing::warn!(path = %self.path.display(), "a database was broken and is made anew");
         let moved = std::fs::rename(&self.path, &aside).is_ok();
         if moved {
+            self.replaced.store(true, Ordering::Relaxed);
             for suffix in ["-wal", "-shm", "-journal"] {
                 remove_any(&with_suffix(&self.path, suffix));
             }
@@ -218,13 +257,29 @@ impl Index {
 
     /// Removes the database and what was moved aside.
     pub(crate) fn remove(&self) -> std::io::Result<()> {
-        let _guard = lock_file(&self.dir.join("open.lock"), FlockOperation::LockExclusive)?;
+        let _guard = lock_file(&self.lock_path(), FlockOperation::LockExclusive)?;
         *lock(&self.pool) = Pool::default();
-        for suffix in ["", "-wal", "-shm", "-journal", ".corrupt"] {
+        for suffix in ["", "-wal", "-shm", "-journal", ASIDE] {
             remove_any(&with_suffix(&self.path, suffix));
         }
         Ok(())
     }
+}
+
+struct Found {
+    version: i64,
+    tables: usize,
+}
+
+fn version(connection: &Connection) -> rusqlite::Result<i64> {
+    connection.query_row("PRAGMA user_version", [], |row| row.get(0))
+}
+
+/// Whether files can be made in `dir`: the difference between a broken database and a folder that nobody can use.
+pub(crate) fn probe(dir: &Path) -> std::io::Result<()> {
+    use std::io::Write as _;
+    let mut file = tempfile::Builder::new().prefix(".probe-").tempfile_in(dir)?;
+    file.write_all(&[0; 4096])
 }
 
 fn file_id(path: &Path) -> Option<FileId> {
