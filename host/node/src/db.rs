@@ -47,17 +47,23 @@ impl CommitError {
         let kind = match error.sqlite_error_code() {
             Some(Code::DiskFull) => FaultKind::Full,
             Some(Code::DatabaseBusy | Code::DatabaseLocked) => FaultKind::Busy,
-            Some(Code::ReadOnly | Code::CannotOpen | Code::PermissionDenied | Code::SystemIoFailure) => {
-                FaultKind::Unwritable
-            }
+            Some(
+                Code::ReadOnly | Code::CannotOpen | Code::PermissionDenied | Code::SystemIoFailure,
+            ) => FaultKind::Unwritable,
             _ => FaultKind::Corrupt,
         };
-        CommitError { kind, message: error.to_string() }
+        CommitError {
+            kind,
+            message: error.to_string(),
+        }
     }
 
     /// Translates what the file system said.
     pub(crate) fn of_io(error: &std::io::Error) -> CommitError {
-        CommitError { kind: fault_kind(error), message: error.to_string() }
+        CommitError {
+            kind: fault_kind(error),
+            message: error.to_string(),
+        }
     }
 }
 
@@ -75,7 +81,11 @@ pub(crate) struct Guard(#[allow(dead_code, reason = "held, not read")] File);
 
 /// Opens (or makes) the file at `path` and waits for a lock on it.
 pub(crate) fn lock_file(path: &Path, operation: FlockOperation) -> std::io::Result<Guard> {
-    let file = File::options().create(true).truncate(false).write(true).open(path)?;
+    let file = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(path)?;
     loop {
         match rustix::fs::flock(&file, operation) {
             Ok(()) => return Ok(Guard(file)),
@@ -153,9 +163,16 @@ impl<Op: Send> Waiting for Queue<Op> {
     fn wait(&self, sequence: u64) -> Result<(), CommitError> {
         let mut state = lock(&self.state);
         while state.settled < sequence {
-            state = self.done.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state = self
+                .done
+                .wait(state)
+                .unwrap_or_else(PoisonError::into_inner);
         }
-        match state.failed.iter().find(|(from, to, _)| (*from..=*to).contains(&sequence)) {
+        match state
+            .failed
+            .iter()
+            .find(|(from, to, _)| (*from..=*to).contains(&sequence))
+        {
             Some((_, _, error)) => Err(error.clone()),
             None => Ok(()),
         }
@@ -175,7 +192,11 @@ pub(crate) struct Writer<Op: Send + 'static> {
 
 impl<Op: Send + 'static> Writer<Op> {
     /// Starts the thread. `max_weight` bounds what may wait in the queue, in the unit that callers push with.
-    pub(crate) fn start(name: &str, max_weight: usize, sink: impl Sink<Op = Op>) -> std::io::Result<Writer<Op>> {
+    pub(crate) fn start(
+        name: &str,
+        max_weight: usize,
+        sink: impl Sink<Op = Op>,
+    ) -> std::io::Result<Writer<Op>> {
         let queue = Arc::new(Queue {
             state: Mutex::new(State {
                 ops: Vec::new(),
@@ -191,8 +212,13 @@ impl<Op: Send + 'static> Writer<Op> {
             max_weight,
         });
         let theirs = Arc::clone(&queue);
-        let thread = std::thread::Builder::new().name(name.to_owned()).spawn(move || serve(&theirs, sink))?;
-        Ok(Writer { queue, thread: Some(thread) })
+        let thread = std::thread::Builder::new()
+            .name(name.to_owned())
+            .spawn(move || serve(&theirs, sink))?;
+        Ok(Writer {
+            queue,
+            thread: Some(thread),
+        })
     }
 
     /// Queues one operation; waits first while the queue is full.
@@ -204,7 +230,11 @@ impl<Op: Send + 'static> Writer<Op> {
     pub(crate) fn push_all(&self, ops: impl IntoIterator<Item = Op>, weight: usize) -> Ticket {
         let mut state = lock(&self.queue.state);
         while state.weight > 0 && state.weight.saturating_add(weight) > self.queue.max_weight {
-            state = self.queue.done.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state = self
+                .queue
+                .done
+                .wait(state)
+                .unwrap_or_else(PoisonError::into_inner);
         }
         let was_idle = state.ops.is_empty();
         let before = state.ops.len();
@@ -224,7 +254,10 @@ impl<Op: Send + 'static> Writer<Op> {
     }
 
     fn ticket(&self, sequence: u64) -> Ticket {
-        Ticket { sequence, shared: Arc::clone(&self.queue) as Arc<dyn Waiting> }
+        Ticket {
+            sequence,
+            shared: Arc::clone(&self.queue) as Arc<dyn Waiting>,
+        }
     }
 
     /// Has `watcher` told after each commit, on the writer thread. Replaces the one before.
@@ -250,7 +283,10 @@ fn serve<Op: Send + 'static>(queue: &Queue<Op>, mut sink: impl Sink<Op = Op>) {
         let (last, weight) = {
             let mut state = lock(&queue.state);
             while state.ops.is_empty() && !state.closed {
-                state = queue.work.wait(state).unwrap_or_else(PoisonError::into_inner);
+                state = queue
+                    .work
+                    .wait(state)
+                    .unwrap_or_else(PoisonError::into_inner);
             }
             if state.ops.is_empty() {
                 return;
@@ -259,8 +295,14 @@ fn serve<Op: Send + 'static>(queue: &Queue<Op>, mut sink: impl Sink<Op = Op>) {
             (state.pushed, state.weight)
         };
         // A panic must not leave callers waiting for a thread that is gone.
-        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| sink.commit(&mut batch)))
-            .unwrap_or_else(|_| Err(CommitError { kind: FaultKind::Corrupt, message: "the writer panicked".into() }));
+        let outcome =
+            std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| sink.commit(&mut batch)))
+                .unwrap_or_else(|_| {
+                    Err(CommitError {
+                        kind: FaultKind::Corrupt,
+                        message: "the writer panicked".into(),
+                    })
+                });
         batch.clear();
         settle(queue, last, weight, outcome);
     }
@@ -309,16 +351,27 @@ mod tests {
         }
     }
 
-    type Parts = (Writer<u32>, mpsc::Sender<Result<(), CommitError>>, mpsc::Receiver<Vec<u32>>);
+    type Parts = (
+        Writer<u32>,
+        mpsc::Sender<Result<(), CommitError>>,
+        mpsc::Receiver<Vec<u32>>,
+    );
 
     fn writer(max_weight: usize) -> Parts {
         let (open, gate) = mpsc::channel();
         let (batches, seen) = mpsc::channel();
-        (Writer::start("test", max_weight, Collect { gate, batches }).unwrap(), open, seen)
+        (
+            Writer::start("test", max_weight, Collect { gate, batches }).unwrap(),
+            open,
+            seen,
+        )
     }
 
     fn full() -> CommitError {
-        CommitError { kind: FaultKind::Full, message: "full".into() }
+        CommitError {
+            kind: FaultKind::Full,
+            message: "full".into(),
+        }
     }
 
     #[test]
@@ -346,7 +399,11 @@ mod tests {
         let good = writer.push(2, 1);
         open.send(Ok(())).unwrap();
         assert_eq!(good.wait(), Ok(()));
-        assert_eq!(bad.wait(), Err(full()), "asked again, the answer is the same");
+        assert_eq!(
+            bad.wait(),
+            Err(full()),
+            "asked again, the answer is the same"
+        );
     }
 
     #[test]
@@ -359,7 +416,11 @@ mod tests {
         std::thread::scope(|scope| {
             let waiting = scope.spawn(|| writer.push(2, 10).wait());
             open.send(Ok(())).unwrap();
-            assert_eq!(seen.recv().unwrap(), [1], "the second was not let in beside the first");
+            assert_eq!(
+                seen.recv().unwrap(),
+                [1],
+                "the second was not let in beside the first"
+            );
             open.send(Ok(())).unwrap();
             assert_eq!(waiting.join().unwrap(), Ok(()));
         });

@@ -12,10 +12,11 @@
 mod read;
 mod write;
 
+pub use crate::db::{CommitError, CommitWatcher, FaultKind, Ticket};
 pub use read::{Instance, Run, RunState};
 pub use write::{NewRun, Outcome, Settled};
 
-use crate::db::{CommitError, CommitWatcher, DbFile, FaultKind, Layout, Ticket, Writer, lock};
+use crate::db::{DbFile, Layout, Writer, lock};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -89,9 +90,12 @@ impl JournalError {
                 "make {} writable for you (chmod u+rwx), or set XDG_STATE_HOME to another folder",
                 path.display()
             ),
-            JournalError::Full { .. } => "free some space, or set XDG_STATE_HOME to a folder on another disk".to_owned(),
+            JournalError::Full { .. } => {
+                "free some space, or set XDG_STATE_HOME to a folder on another disk".to_owned()
+            }
             JournalError::Newer { .. } => {
-                "use the newer sykli, or set XDG_STATE_HOME to another folder for this one".to_owned()
+                "use the newer sykli, or set XDG_STATE_HOME to another folder for this one"
+                    .to_owned()
             }
         }
     }
@@ -101,7 +105,9 @@ impl JournalError {
         match error.kind {
             FaultKind::Full => JournalError::Full { path, message },
             FaultKind::Newer => JournalError::Newer { path, message },
-            FaultKind::Unwritable | FaultKind::Busy | FaultKind::Corrupt => JournalError::Unwritable { path, message },
+            FaultKind::Unwritable | FaultKind::Busy | FaultKind::Corrupt => {
+                JournalError::Unwritable { path, message }
+            }
         }
     }
 }
@@ -123,7 +129,9 @@ struct Inner {
 
 impl std::fmt::Debug for Journal {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Journal").field("dir", &self.inner.dir).finish_non_exhaustive()
+        f.debug_struct("Journal")
+            .field("dir", &self.inner.dir)
+            .finish_non_exhaustive()
     }
 }
 
@@ -133,16 +141,32 @@ impl Journal {
     /// # Errors
     /// When the folder cannot be used, or a newer version wrote the file.
     pub fn open(state_dir: &Path) -> Result<Journal, JournalError> {
-        let unwritable = |path: &Path, message: String| JournalError::Unwritable { path: path.to_owned(), message };
+        let unwritable = |path: &Path, message: String| JournalError::Unwritable {
+            path: path.to_owned(),
+            message,
+        };
         for part in [state_dir.to_owned(), state_dir.join("live")] {
-            crate::paths::create_private(&part).map_err(|error| unwritable(&part, error.to_string()))?;
+            crate::paths::create_private(&part)
+                .map_err(|error| unwritable(&part, error.to_string()))?;
         }
-        let db = DbFile::open(state_dir, &LAYOUT).map_err(|error| JournalError::commit(state_dir, error))?;
+        let db = DbFile::open(state_dir, &LAYOUT)
+            .map_err(|error| JournalError::commit(state_dir, error))?;
         let db = Arc::new(db);
-        let writer = Writer::start("sykli-journal", QUEUE_BYTES, write::JournalSink::new(Arc::clone(&db)))
-            .map_err(|error| unwritable(state_dir, error.to_string()))?;
-        let inner = Inner { dir: state_dir.to_owned(), writer, db, live: Mutex::default() };
-        Ok(Journal { inner: Arc::new(inner) })
+        let writer = Writer::start(
+            "sykli-journal",
+            QUEUE_BYTES,
+            write::JournalSink::new(Arc::clone(&db)),
+        )
+        .map_err(|error| unwritable(state_dir, error.to_string()))?;
+        let inner = Inner {
+            dir: state_dir.to_owned(),
+            writer,
+            db,
+            live: Mutex::default(),
+        };
+        Ok(Journal {
+            inner: Arc::new(inner),
+        })
     }
 
     /// Where a broken journal was moved, if this process had to: worth a warning.
@@ -163,20 +187,40 @@ impl Journal {
     pub fn begin_run(&self, run: NewRun) -> Result<RunId, JournalError> {
         let id = new_id(run.started);
         self.announce(&id);
-        let op = write::Op::Begin { id: id.clone(), run: Arc::new(run) };
-        self.inner.writer.push(op, 512).wait().map_err(|error| JournalError::commit(&self.inner.dir, error))?;
+        let op = write::Op::Begin {
+            id: id.clone(),
+            run: Arc::new(run),
+        };
+        self.inner
+            .writer
+            .push(op, 512)
+            .wait()
+            .map_err(|error| JournalError::commit(&self.inner.dir, error))?;
         Ok(id)
     }
 
     /// Records what became of instances of `run`. The ticket is for all of them.
     pub fn settle(&self, run: &RunId, settled: Vec<Settled>) -> Ticket {
         let weight = settled.iter().map(Settled::weight).sum();
-        self.inner.writer.push(write::Op::Settle { run: run.clone(), settled }, weight)
+        self.inner.writer.push(
+            write::Op::Settle {
+                run: run.clone(),
+                settled,
+            },
+            weight,
+        )
     }
 
     /// Ends a run.
     pub fn finish_run(&self, run: &RunId, passed: bool, at: SystemTime) -> Ticket {
-        let ticket = self.inner.writer.push(write::Op::Finish { run: run.clone(), passed, at_ms: millis(at) }, 128);
+        let ticket = self.inner.writer.push(
+            write::Op::Finish {
+                run: run.clone(),
+                passed,
+                at_ms: millis(at),
+            },
+            128,
+        );
         if let Some((file, path)) = lock(&self.inner.live).remove(run.as_str()) {
             // Someone who asks between the two sees a run that was interrupted, for as long as a commit takes.
             let _ = std::fs::remove_file(path);
@@ -190,16 +234,24 @@ impl Journal {
     /// # Errors
     /// When it could not be.
     pub fn flush(&self) -> Result<(), JournalError> {
-        self.inner.writer.barrier().wait().map_err(|error| JournalError::commit(&self.inner.dir, error))
+        self.inner
+            .writer
+            .barrier()
+            .wait()
+            .map_err(|error| JournalError::commit(&self.inner.dir, error))
     }
 
     /// Marks a run as alive for as long as this process lives.
     fn announce(&self, id: &RunId) {
         let path = self.live_path(id.as_str());
-        let made = File::options().create_new(true).write(true).open(&path).and_then(|file| {
-            rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive)?;
-            Ok(file)
-        });
+        let made = File::options()
+            .create_new(true)
+            .write(true)
+            .open(&path)
+            .and_then(|file| {
+                rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive)?;
+                Ok(file)
+            });
         // Without it the run would be listed as interrupted while it goes on; nothing else depends on it.
         if let Ok(file) = made {
             lock(&self.inner.live).insert(id.as_str().to_owned(), (file, path));
@@ -229,11 +281,16 @@ fn new_id(at: SystemTime) -> RunId {
         (u128::from(first) << 64) | u128::from(hasher.finish())
     };
     let value = (u128::from(millis(at).cast_unsigned()) << 80) | (random & ((1 << 80) - 1));
-    let digit = |place: u32| DIGITS.get((value >> (place * 5)) as usize & 31).copied().unwrap_or(b'0');
-    let text: String = (0..26).rev().map(|place| char::from(digit(place))).collect();
+    let digit = |place: u32| {
+        DIGITS
+            .get((value >> (place * 5)) as usize & 31)
+            .copied()
+            .unwrap_or(b'0')
+    };
+    let text: String = (0..26)
+        .rev()
+        .map(|place| char::from(digit(place)))
+        .collect();
     // 26 letters and digits always name a run.
     RunId::new(text).unwrap_or_else(|_| unreachable!("26 letters and digits"))
 }
-
-#[cfg(test)]
-mod tests;

@@ -101,11 +101,20 @@ pub fn materialise(
     protected: &Protected,
 ) -> io::Result<Materialised> {
     let root = root.canonicalize()?;
-    let root_fd = rustix::fs::openat(CWD, &root, OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+    let root_fd = rustix::fs::openat(
+        CWD,
+        &root,
+        OFlags::DIRECTORY | OFlags::CLOEXEC,
+        Mode::empty(),
+    )?;
     let mut done = Materialised::default();
     let wanted = sort_out(outputs, protected, &mut done);
     let wanted = unchanged(store, &root, wanted, &mut done);
-    let place = Place { store, root: &root, root_fd };
+    let place = Place {
+        store,
+        root: &root,
+        root_fd,
+    };
     for output in wanted {
         match place.write(&output) {
             Ok(()) => done.written.push(output.path),
@@ -128,7 +137,9 @@ fn sort_out(outputs: Vec<Output>, protected: &Protected, done: &mut Materialised
             done.refused.push((output.path, Refused::Protected(what)));
         } else if let Some(other) = by_path.get(&output.path) {
             let (first, second) = (other.label.clone(), output.label);
-            twice.entry(output.path).or_insert(Refused::Twice { first, second });
+            twice
+                .entry(output.path)
+                .or_insert(Refused::Twice { first, second });
         } else {
             by_path.insert(output.path.clone(), output);
         }
@@ -142,34 +153,60 @@ fn sort_out(outputs: Vec<Output>, protected: &Protected, done: &mut Materialised
 /// What keeps `path` from being written, if anything does.
 fn protector(path: &str, protected: &Protected) -> Option<String> {
     // On file systems without case, `.GIT` is `.git`.
-    let ours = |name: &&str| name.eq_ignore_ascii_case(".git") || name.eq_ignore_ascii_case(".sykli");
+    let ours =
+        |name: &&str| name.eq_ignore_ascii_case(".git") || name.eq_ignore_ascii_case(".sykli");
     if let Some(name) = path.split('/').find(ours) {
         return Some(name.to_owned());
     }
     let covers = |what: &&String| {
         let what = what.trim_end_matches('/');
-        let inside = |outer: &str, inner: &str| inner.strip_prefix(outer).is_some_and(|rest| rest.starts_with('/'));
+        let inside = |outer: &str, inner: &str| {
+            inner
+                .strip_prefix(outer)
+                .is_some_and(|rest| rest.starts_with('/'))
+        };
         path == what || inside(what, path) || inside(path, what)
     };
     protected.paths.iter().find(covers).cloned()
 }
 
 /// Takes out what is there already with the right content; sets the executable bit where only that differs.
-fn unchanged(store: &Store, root: &Path, wanted: Vec<Output>, done: &mut Materialised) -> Vec<Output> {
-    let paths: Vec<PathBuf> = wanted.iter().map(|output| root.join(&output.path)).collect();
+fn unchanged(
+    store: &Store,
+    root: &Path,
+    wanted: Vec<Output>,
+    done: &mut Materialised,
+) -> Vec<Output> {
+    let paths: Vec<PathBuf> = wanted
+        .iter()
+        .map(|output| root.join(&output.path))
+        .collect();
     let same_size = |(output, path): &(&Output, &PathBuf)| {
-        std::fs::symlink_metadata(path).is_ok_and(|found| found.is_file() && found.len() == output.size)
+        std::fs::symlink_metadata(path)
+            .is_ok_and(|found| found.is_file() && found.len() == output.size)
     };
-    let candidates: Vec<PathBuf> = wanted.iter().zip(&paths).filter(same_size).map(|(_, path)| path.clone()).collect();
+    let candidates: Vec<PathBuf> = wanted
+        .iter()
+        .zip(&paths)
+        .filter(same_size)
+        .map(|(_, path)| path.clone())
+        .collect();
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let digests = digest_paths(store, &candidates, threads);
-    let known: BTreeMap<&PathBuf, Digest> =
-        candidates.iter().zip(digests).filter_map(|(path, found)| Some((path, found.ok()?.digest))).collect();
+    let known: BTreeMap<&PathBuf, Digest> = candidates
+        .iter()
+        .zip(digests)
+        .filter_map(|(path, found)| Some((path, found.ok()?.digest)))
+        .collect();
     let mut rest = Vec::new();
     for (output, path) in wanted.into_iter().zip(&paths) {
         // Reached through a link, it would not be where it belongs.
         let in_place = known.get(path) == Some(&output.digest)
-            && path.parent().is_some_and(|folder| folder.canonicalize().is_ok_and(|real| real.starts_with(root)));
+            && path.parent().is_some_and(|folder| {
+                folder
+                    .canonicalize()
+                    .is_ok_and(|real| real.starts_with(root))
+            });
         if in_place && set_executable(path, output.executable).is_ok() {
             done.unchanged.push(output.path);
         } else {
@@ -183,7 +220,11 @@ fn set_executable(path: &Path, executable: bool) -> io::Result<()> {
     use std::os::unix::fs::PermissionsExt;
     let mode = std::fs::symlink_metadata(path)?.permissions().mode();
     // Whoever may read it may execute it.
-    let wanted = if executable { mode | ((mode & 0o444) >> 2) } else { mode & !0o111 };
+    let wanted = if executable {
+        mode | ((mode & 0o444) >> 2)
+    } else {
+        mode & !0o111
+    };
     if wanted == mode || (executable && mode & 0o100 != 0) {
         return Ok(());
     }
@@ -203,7 +244,9 @@ impl Place<'_> {
         match rustix::fs::statat(&folder_fd, name, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(found) => match rustix::fs::FileType::from_raw_mode(found.st_mode) {
                 rustix::fs::FileType::Symlink => return Err(Refused::Link),
-                rustix::fs::FileType::Directory => return Err(Refused::InTheWay(output.path.clone())),
+                rustix::fs::FileType::Directory => {
+                    return Err(Refused::InTheWay(output.path.clone()));
+                }
                 _ => {}
             },
             Err(Errno::NOENT) => {}
@@ -218,7 +261,9 @@ impl Place<'_> {
         }
         copied.map_err(|error| Refused::Failed(error.to_string()))?;
         temp.rename(name).map_err(|error| match error {
-            Errno::ISDIR | Errno::NOTDIR | Errno::EXIST | Errno::NOTEMPTY => Refused::InTheWay(output.path.clone()),
+            Errno::ISDIR | Errno::NOTDIR | Errno::EXIST | Errno::NOTEMPTY => {
+                Refused::InTheWay(output.path.clone())
+            }
             error => failed(error),
         })
     }
@@ -228,7 +273,11 @@ impl Place<'_> {
     fn folder(&self, folder: &str) -> Result<OwnedFd, Refused> {
         match self.walk(folder) {
             Err(Step::Link(at)) => {
-                let real = self.root.join(&at).canonicalize().map_err(|_| Refused::InTheWay(at.clone()))?;
+                let real = self
+                    .root
+                    .join(&at)
+                    .canonicalize()
+                    .map_err(|_| Refused::InTheWay(at.clone()))?;
                 let Some(real) = real.strip_prefix(self.root).ok().and_then(Path::to_str) else {
                     return Err(Refused::LeavesProject(at));
                 };
@@ -250,26 +299,40 @@ impl Place<'_> {
     }
 
     fn walk(&self, folder: &str) -> Result<OwnedFd, Step> {
-        let mut at = self.root_fd.try_clone().map_err(|error| Step::Refused(Refused::Failed(error.to_string())))?;
+        let mut at = self
+            .root_fd
+            .try_clone()
+            .map_err(|error| Step::Refused(Refused::Failed(error.to_string())))?;
         let mut end = 0;
         for name in folder.split('/').filter(|name| !name.is_empty()) {
-            end = folder.get(end..).and_then(|rest| rest.find(name)).map_or(end, |found| end + found) + name.len();
+            end = folder
+                .get(end..)
+                .and_then(|rest| rest.find(name))
+                .map_or(end, |found| end + found)
+                + name.len();
             let path = || folder.get(..end).unwrap_or(folder).to_owned();
             let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
             let open = || rustix::fs::openat(&at, name, flags, Mode::empty());
             let opened = match open() {
-                Err(Errno::NOENT) => match rustix::fs::mkdirat(&at, name, Mode::from_raw_mode(0o777)) {
-                    Ok(()) | Err(Errno::EXIST) => open(),
-                    Err(error) => Err(error),
-                },
+                Err(Errno::NOENT) => {
+                    match rustix::fs::mkdirat(&at, name, Mode::from_raw_mode(0o777)) {
+                        Ok(()) | Err(Errno::EXIST) => open(),
+                        Err(error) => Err(error),
+                    }
+                }
                 outcome => outcome,
             };
             at = match opened {
                 Ok(next) => next,
                 Err(Errno::LOOP | Errno::NOTDIR) => {
-                    let link = rustix::fs::statat(&at, name, AtFlags::SYMLINK_NOFOLLOW)
-                        .is_ok_and(|found| rustix::fs::FileType::from_raw_mode(found.st_mode).is_symlink());
-                    return Err(if link { Step::Link(path()) } else { Step::Refused(Refused::InTheWay(path())) });
+                    let link = rustix::fs::statat(&at, name, AtFlags::SYMLINK_NOFOLLOW).is_ok_and(
+                        |found| rustix::fs::FileType::from_raw_mode(found.st_mode).is_symlink(),
+                    );
+                    return Err(if link {
+                        Step::Link(path())
+                    } else {
+                        Step::Refused(Refused::InTheWay(path()))
+                    });
                 }
                 Err(error) => return Err(Step::Refused(failed(error))),
             };
@@ -288,7 +351,8 @@ fn failed(error: Errno) -> Refused {
 }
 
 fn copy(source: &Source, mut file: &File) -> io::Result<()> {
-    let mut buffer = vec![0; COPY_BYTES.min(usize::try_from(source.len()).unwrap_or(COPY_BYTES).max(1))];
+    let mut buffer =
+        vec![0; COPY_BYTES.min(usize::try_from(source.len()).unwrap_or(COPY_BYTES).max(1))];
     let mut offset = 0;
     while offset < source.len() {
         let count = source.read_at(&mut buffer, offset)?;
@@ -313,12 +377,20 @@ impl<'a> Temp<'a> {
     fn create(folder: &'a OwnedFd, executable: bool) -> Result<Temp<'a>, Errno> {
         // As any program would make it: what the user's mask allows.
         let mode = Mode::from_raw_mode(if executable { 0o777 } else { 0o666 });
-        let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let flags =
+            OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let mut last = Errno::EXIST;
         for try_number in 0..TRIES {
             let name = format!(".sykli-{}-{}.tmp", std::process::id(), unique(try_number));
             match rustix::fs::openat(folder, &name, flags, mode) {
-                Ok(fd) => return Ok(Temp { folder, name, file: File::from(fd), renamed: false }),
+                Ok(fd) => {
+                    return Ok(Temp {
+                        folder,
+                        name,
+                        file: File::from(fd),
+                        renamed: false,
+                    });
+                }
                 Err(error) => last = error,
             }
             if last != Errno::EXIST {
@@ -346,9 +418,8 @@ impl Drop for Temp<'_> {
 
 /// A number that other temporary files of this moment do not have.
 fn unique(try_number: u32) -> String {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    let now = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap_or_default();
     format!("{:x}{try_number:x}", now.as_nanos())
 }
-
-#[cfg(test)]
-mod tests;

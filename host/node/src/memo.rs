@@ -75,7 +75,12 @@ pub struct Row {
 impl Row {
     /// What is remembered of the file at `path`.
     pub(crate) fn new(path: &Path, stamp: Stamp, hashed_ns: i64, digest: Digest) -> Row {
-        Row { path: path.as_os_str().as_bytes().to_vec(), stamp, hashed_ns, digest }
+        Row {
+            path: path.as_os_str().as_bytes().to_vec(),
+            stamp,
+            hashed_ns,
+            digest,
+        }
     }
 
     /// The digest, when the file has `stamp` now and the memory can be trusted.
@@ -103,7 +108,12 @@ impl Row {
         if checksum(path, stat) != sum {
             return None;
         }
-        let number = |at: usize| stat.get(at * 8..at * 8 + 8)?.try_into().ok().map(u64::from_le_bytes);
+        let number = |at: usize| {
+            stat.get(at * 8..at * 8 + 8)?
+                .try_into()
+                .ok()
+                .map(u64::from_le_bytes)
+        };
         let stamp = Stamp {
             size: number(0)?,
             mtime_ns: number(1)?.cast_signed(),
@@ -112,13 +122,21 @@ impl Row {
             device: number(4)?,
         };
         let digest = Digest(stat.get(48..)?.try_into().ok()?);
-        Some(Row { path: path.to_vec(), stamp, hashed_ns: number(5)?.cast_signed(), digest })
+        Some(Row {
+            path: path.to_vec(),
+            stamp,
+            hashed_ns: number(5)?.cast_signed(),
+            digest,
+        })
     }
 }
 
 fn checksum(path: &[u8], stat: &[u8]) -> [u8; 16] {
     let mut hasher = blake3::Hasher::new();
-    hasher.update(&(path.len() as u64).to_le_bytes()).update(path).update(stat);
+    hasher
+        .update(&(path.len() as u64).to_le_bytes())
+        .update(path)
+        .update(stat);
     let mut sum = [0; 16];
     hasher.finalize_xof().fill(&mut sum);
     sum
@@ -126,8 +144,13 @@ fn checksum(path: &[u8], stat: &[u8]) -> [u8; 16] {
 
 /// What is remembered of the files at `paths` (absolute, sorted), in their order.
 pub(crate) fn load(store: &Store, paths: &[&Path]) -> Vec<Option<Row>> {
-    let keys: Vec<&[u8]> = paths.iter().map(|path| path.as_os_str().as_bytes()).collect();
-    let mut rows = store.memo_read(|connection| read(connection, &keys)).unwrap_or_default();
+    let keys: Vec<&[u8]> = paths
+        .iter()
+        .map(|path| path.as_os_str().as_bytes())
+        .collect();
+    let mut rows = store
+        .memo_read(|connection| read(connection, &keys))
+        .unwrap_or_default();
     rows.resize(paths.len(), None);
     rows
 }
@@ -137,8 +160,12 @@ pub(crate) fn load(store: &Store, paths: &[&Path]) -> Vec<Option<Row>> {
 fn read(connection: &Connection, keys: &[&[u8]]) -> rusqlite::Result<Vec<Option<Row>>> {
     let snapshot = connection.unchecked_transaction()?;
     let mut found = vec![None; keys.len()];
-    let (Some(first), Some(last)) = (keys.first(), keys.last()) else { return Ok(found) };
-    let mut scan = snapshot.prepare_cached("SELECT path, stat, sum FROM memo WHERE path BETWEEN ?1 AND ?2 ORDER BY path")?;
+    let (Some(first), Some(last)) = (keys.first(), keys.last()) else {
+        return Ok(found);
+    };
+    let mut scan = snapshot.prepare_cached(
+        "SELECT path, stat, sum FROM memo WHERE path BETWEEN ?1 AND ?2 ORDER BY path",
+    )?;
     let mut rows = scan.query([first, last])?;
     let mut in_vain = keys.len() * SCAN_FACTOR + 100;
     let mut at = 0;
@@ -159,26 +186,40 @@ fn read(connection: &Connection, keys: &[&[u8]]) -> rusqlite::Result<Vec<Option<
         }
     }
     if in_vain == 0 {
-        let mut one = snapshot.prepare_cached("SELECT path, stat, sum FROM memo WHERE path = ?1")?;
+        let mut one =
+            snapshot.prepare_cached("SELECT path, stat, sum FROM memo WHERE path = ?1")?;
         for (key, slot) in keys.iter().zip(&mut found).skip(at) {
-            *slot = one.query_row([key], |row| Ok(decode(row, key))).optional()?.flatten();
+            *slot = one
+                .query_row([key], |row| Ok(decode(row, key)))
+                .optional()?
+                .flatten();
         }
     }
     Ok(found)
 }
 
 fn decode(row: &rusqlite::Row<'_>, path: &[u8]) -> Option<Row> {
-    Row::decode(path, row.get_ref(1).ok()?.as_blob().ok()?, row.get_ref(2).ok()?.as_blob().ok()?)
+    Row::decode(
+        path,
+        row.get_ref(1).ok()?.as_blob().ok()?,
+        row.get_ref(2).ok()?.as_blob().ok()?,
+    )
 }
 
 /// Writes rows, inside the writer's transaction.
 pub(crate) fn write(connection: &Connection, rows: &[Row]) -> rusqlite::Result<()> {
     let seen = crate::store::now_secs().cast_signed();
-    let mut statement = connection
-        .prepare_cached("INSERT OR REPLACE INTO memo (path, stat, sum, seen) VALUES (?1, ?2, ?3, ?4)")?;
+    let mut statement = connection.prepare_cached(
+        "INSERT OR REPLACE INTO memo (path, stat, sum, seen) VALUES (?1, ?2, ?3, ?4)",
+    )?;
     for row in rows {
         let stat = row.encode();
-        statement.execute(params![row.path, stat, checksum(&row.path, &stat).as_slice(), seen])?;
+        statement.execute(params![
+            row.path,
+            stat,
+            checksum(&row.path, &stat).as_slice(),
+            seen
+        ])?;
     }
     Ok(())
 }
@@ -196,27 +237,53 @@ mod tests {
     const HOUR_NS: i64 = 3600 * SECOND_NS;
 
     fn stamp(mtime_ns: i64) -> Stamp {
-        Stamp { size: 5, mtime_ns, ctime_ns: mtime_ns, inode: 7, device: 1 }
+        Stamp {
+            size: 5,
+            mtime_ns,
+            ctime_ns: mtime_ns,
+            inode: 7,
+            device: 1,
+        }
     }
 
     fn row(mtime_ns: i64, hashed_ns: i64) -> Row {
-        Row::new(Path::new("/p/a"), stamp(mtime_ns), hashed_ns, Digest::of(b"x"))
+        Row::new(
+            Path::new("/p/a"),
+            stamp(mtime_ns),
+            hashed_ns,
+            Digest::of(b"x"),
+        )
     }
 
     #[test]
     fn a_file_modified_in_the_tick_it_was_hashed_in_is_not_trusted() {
         let at = HOUR_NS + 123;
-        for (hashed_ns, trusted) in
-            [(at - HOUR_NS, false), (at, false), (at + TICK_NS, false), (at + TICK_NS + 1, true), (at + HOUR_NS, true)]
-        {
-            assert_eq!(row(at, hashed_ns).digest_if(&stamp(at)).is_some(), trusted, "hashed at {hashed_ns}");
+        for (hashed_ns, trusted) in [
+            (at - HOUR_NS, false),
+            (at, false),
+            (at + TICK_NS, false),
+            (at + TICK_NS + 1, true),
+            (at + HOUR_NS, true),
+        ] {
+            assert_eq!(
+                row(at, hashed_ns).digest_if(&stamp(at)).is_some(),
+                trusted,
+                "hashed at {hashed_ns}"
+            );
         }
     }
 
     #[test]
     fn whole_seconds_mean_a_coarse_clock() {
-        assert_eq!(row(HOUR_NS, HOUR_NS + SECOND_NS).digest_if(&stamp(HOUR_NS)), None);
-        assert!(row(HOUR_NS, HOUR_NS + 3 * SECOND_NS).digest_if(&stamp(HOUR_NS)).is_some());
+        assert_eq!(
+            row(HOUR_NS, HOUR_NS + SECOND_NS).digest_if(&stamp(HOUR_NS)),
+            None
+        );
+        assert!(
+            row(HOUR_NS, HOUR_NS + 3 * SECOND_NS)
+                .digest_if(&stamp(HOUR_NS))
+                .is_some()
+        );
     }
 
     #[test]
@@ -227,8 +294,14 @@ mod tests {
         assert!(known.digest_if(&same).is_some());
         for other in [
             Stamp { size: 6, ..same },
-            Stamp { mtime_ns: at - 1, ..same },
-            Stamp { ctime_ns: at + 1, ..same },
+            Stamp {
+                mtime_ns: at - 1,
+                ..same
+            },
+            Stamp {
+                ctime_ns: at + 1,
+                ..same
+            },
             Stamp { inode: 8, ..same },
             Stamp { device: 2, ..same },
         ] {
@@ -254,13 +327,28 @@ mod tests {
     fn rows_are_found_among_neighbours_and_far_apart() {
         let temp = tempfile::tempdir().unwrap();
         let store = Store::open(temp.path()).unwrap();
-        let paths: Vec<std::path::PathBuf> = (0..2000).map(|n| format!("/p/{n:04}").into()).collect();
-        let rows = paths.iter().map(|path| Row::new(path, stamp(1), 2, Digest::of(path.as_os_str().as_bytes()))).collect();
+        let paths: Vec<std::path::PathBuf> =
+            (0..2000).map(|n| format!("/p/{n:04}").into()).collect();
+        let rows = paths
+            .iter()
+            .map(|path| Row::new(path, stamp(1), 2, Digest::of(path.as_os_str().as_bytes())))
+            .collect();
         store.memo_write(rows);
         store.flush().unwrap();
         let all: Vec<&Path> = paths.iter().map(|path| path.as_path()).collect();
-        assert!(load(&store, &all).iter().zip(&all).all(|(row, path)| row.as_ref().unwrap().path == path.as_os_str().as_bytes()));
-        let few = [Path::new("/"), &paths[0], Path::new("/p/0000x"), &paths[1999], Path::new("/q")];
+        assert!(
+            load(&store, &all)
+                .iter()
+                .zip(&all)
+                .all(|(row, path)| row.as_ref().unwrap().path == path.as_os_str().as_bytes())
+        );
+        let few = [
+            Path::new("/"),
+            &paths[0],
+            Path::new("/p/0000x"),
+            &paths[1999],
+            Path::new("/q"),
+        ];
         let found: Vec<bool> = load(&store, &few).iter().map(Option::is_some).collect();
         assert_eq!(found, [false, true, false, true, false]);
         assert_eq!(load(&store, &[]), []);

@@ -52,7 +52,11 @@ impl Dirs {
     /// # Errors
     /// [`PathsError::NoHome`] where a folder has neither its variable nor `HOME` to stand on.
     pub fn resolve(variable: impl Fn(&str) -> Option<OsString>) -> Result<Dirs, PathsError> {
-        let absolute = |name: &str| variable(name).map(PathBuf::from).filter(|path| path.is_absolute());
+        let absolute = |name: &str| {
+            variable(name)
+                .map(PathBuf::from)
+                .filter(|path| path.is_absolute())
+        };
         let home = absolute("HOME");
         let base = |name: &'static str, below_home: &str| {
             absolute(name)
@@ -65,7 +69,8 @@ impl Dirs {
             config: base("XDG_CONFIG_HOME", ".config")?,
             data: base("XDG_DATA_HOME", ".local/share")?,
             cache: base("XDG_CACHE_HOME", ".cache")?,
-            runtime: absolute("XDG_RUNTIME_DIR").map_or_else(|| state.join("run"), |base| base.join(NAME)),
+            runtime: absolute("XDG_RUNTIME_DIR")
+                .map_or_else(|| state.join("run"), |base| base.join(NAME)),
             state,
         })
     }
@@ -86,7 +91,9 @@ impl Dirs {
     /// # Errors
     /// [`PathsError::Unusable`] names the folder and what the system said.
     pub fn create(&self) -> Result<(), PathsError> {
-        [&self.cache, &self.state, &self.runtime].into_iter().try_for_each(|dir| create_private(dir))
+        [&self.cache, &self.state, &self.runtime]
+            .into_iter()
+            .try_for_each(|dir| create_private(dir))
     }
 }
 
@@ -95,11 +102,17 @@ impl Dirs {
 /// # Errors
 /// [`PathsError::Unusable`] when it cannot be made, is no folder, or belongs to somebody else.
 pub fn create_private(dir: &Path) -> Result<(), PathsError> {
-    private(dir).map_err(|source| PathsError::Unusable { path: dir.to_owned(), source })
+    private(dir).map_err(|source| PathsError::Unusable {
+        path: dir.to_owned(),
+        source,
+    })
 }
 
 fn private(dir: &Path) -> io::Result<()> {
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(dir)?;
     let found = std::fs::metadata(dir)?;
     let me = rustix::process::geteuid().as_raw();
     if found.uid() != me {
@@ -121,17 +134,31 @@ mod tests {
     use super::*;
 
     fn resolve(vars: &[(&str, &str)]) -> Result<Dirs, PathsError> {
-        Dirs::resolve(|name| vars.iter().find(|(key, _)| *key == name).map(|(_, value)| OsString::from(value)))
+        Dirs::resolve(|name| {
+            vars.iter()
+                .find(|(key, _)| *key == name)
+                .map(|(_, value)| OsString::from(value))
+        })
     }
 
     #[test]
     fn variables_win_over_home_and_relative_ones_do_not_count() {
-        let dirs = resolve(&[("HOME", "/h"), ("XDG_CACHE_HOME", "/c"), ("XDG_STATE_HOME", "rel")]).unwrap();
+        let dirs = resolve(&[
+            ("HOME", "/h"),
+            ("XDG_CACHE_HOME", "/c"),
+            ("XDG_STATE_HOME", "rel"),
+        ])
+        .unwrap();
         assert_eq!(dirs.cache, Path::new("/c/sykli"));
         assert_eq!(dirs.state, Path::new("/h/.local/state/sykli"));
         assert_eq!(dirs.runtime, Path::new("/h/.local/state/sykli/run"));
         assert_eq!(dirs.config, Path::new("/h/.config/sykli"));
-        assert!(matches!(resolve(&[("XDG_CACHE_HOME", "/c")]), Err(PathsError::NoHome { variable: "XDG_STATE_HOME" })));
+        assert!(matches!(
+            resolve(&[("XDG_CACHE_HOME", "/c")]),
+            Err(PathsError::NoHome {
+                variable: "XDG_STATE_HOME"
+            })
+        ));
     }
 
     #[test]

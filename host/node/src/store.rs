@@ -35,8 +35,8 @@ mod upkeep;
 mod write;
 
 pub use gc::GcReport;
-pub(crate) use read::hash_file;
 pub use layer::{InputFault, InputFaults};
+pub(crate) use read::hash_file;
 pub use results::Record;
 pub use upkeep::{Cleared, KindStats, Stats, VerifyReport};
 
@@ -113,11 +113,18 @@ impl StoreError {
                 "make {} a folder that you own and can write (chmod u+rwx), or set XDG_CACHE_HOME to another one",
                 path.display()
             ),
-            StoreError::Full { .. } => "free some space, for instance with `sykli cache gc`, or set XDG_CACHE_HOME to a \
+            StoreError::Full { .. } => {
+                "free some space, for instance with `sykli cache gc`, or set XDG_CACHE_HOME to a \
                                         folder on another disk"
-                .to_owned(),
-            StoreError::Source { .. } => "see that the file exists and that you may read it".to_owned(),
-            StoreError::InUse { .. } => "wait until they end, or use `sykli cache gc`, which spares what they use".to_owned(),
+                    .to_owned()
+            }
+            StoreError::Source { .. } => {
+                "see that the file exists and that you may read it".to_owned()
+            }
+            StoreError::InUse { .. } => {
+                "wait until they end, or use `sykli cache gc`, which spares what they use"
+                    .to_owned()
+            }
         }
     }
 
@@ -134,7 +141,9 @@ impl StoreError {
         let (path, message) = (path.to_owned(), error.message);
         match error.kind {
             FaultKind::Full => StoreError::Full { path, message },
-            FaultKind::Unwritable | FaultKind::Busy | FaultKind::Corrupt | FaultKind::Newer => StoreError::Unwritable { path, message },
+            FaultKind::Unwritable | FaultKind::Busy | FaultKind::Corrupt | FaultKind::Newer => {
+                StoreError::Unwritable { path, message }
+            }
         }
     }
 }
@@ -159,7 +168,9 @@ struct Inner {
 
 impl std::fmt::Debug for Store {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Store").field("dir", &self.inner.dir).finish_non_exhaustive()
+        f.debug_struct("Store")
+            .field("dir", &self.inner.dir)
+            .finish_non_exhaustive()
     }
 }
 
@@ -170,16 +181,26 @@ impl Store {
     /// When the folder cannot be made, is not this user's, or cannot be written.
     pub fn open(cache_dir: &Path) -> Result<Store, StoreError> {
         let dir = cache_dir.to_owned();
-        for part in [dir.clone(), dir.join("blobs"), dir.join("tmp"), dir.join("live"), dir.join("code")] {
-            crate::paths::create_private(&part)
-                .map_err(|error| StoreError::Unwritable { path: part, message: without_path(error) })?;
+        for part in [
+            dir.clone(),
+            dir.join("blobs"),
+            dir.join("tmp"),
+            dir.join("live"),
+            dir.join("code"),
+        ] {
+            crate::paths::create_private(&part).map_err(|error| StoreError::Unwritable {
+                path: part,
+                message: without_path(error),
+            })?;
         }
         probe(&dir).map_err(|error| StoreError::io(&dir, &error))?;
         let small = Arc::new(write::Small::default());
-        let index = DbFile::open(&dir, &write::LAYOUT).map_err(|error| StoreError::commit(&dir, error))?;
+        let index =
+            DbFile::open(&dir, &write::LAYOUT).map_err(|error| StoreError::commit(&dir, error))?;
         let index = Arc::new(index);
         let sink = write::CacheSink::new(Arc::clone(&index), Arc::clone(&small));
-        let writer = Writer::start("sykli-cache", QUEUE_BYTES, sink).map_err(|error| StoreError::io(&dir, &error))?;
+        let writer = Writer::start("sykli-cache", QUEUE_BYTES, sink)
+            .map_err(|error| StoreError::io(&dir, &error))?;
         Ok(Store {
             inner: Arc::new(Inner {
                 live: live::Live::new(&dir),
@@ -216,7 +237,11 @@ impl Store {
     /// # Errors
     /// When it could not be. What was put is still readable by this process, within bounds.
     pub fn flush(&self) -> Result<(), StoreError> {
-        self.inner.writer.barrier().wait().map_err(|error| StoreError::commit(&self.inner.dir, error))
+        self.inner
+            .writer
+            .barrier()
+            .wait()
+            .map_err(|error| StoreError::commit(&self.inner.dir, error))
     }
 }
 
@@ -229,8 +254,7 @@ fn without_path(error: crate::paths::PathsError) -> String {
 
 /// Seconds since 1970: the grain in which use is recorded.
 pub(crate) fn now_secs() -> u64 {
-    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_secs())
+    std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs())
 }
-
-#[cfg(test)]
-mod tests;

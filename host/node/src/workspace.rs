@@ -75,6 +75,3 @@ impl WorkspaceError {
         hint.to_owned()
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -79,11 +79,16 @@ impl DbFile {
 
     /// Where a broken file was moved, if this process had to.
     pub(crate) fn set_aside(&self) -> Option<PathBuf> {
-        self.replaced.load(Ordering::Relaxed).then(|| with_suffix(&self.path, ASIDE))
+        self.replaced
+            .load(Ordering::Relaxed)
+            .then(|| with_suffix(&self.path, ASIDE))
     }
 
     /// Reads. Whatever goes wrong is a miss; a broken file is replaced on the way.
-    pub(crate) fn read<T>(&self, query: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Option<T> {
+    pub(crate) fn read<T>(
+        &self,
+        query: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+    ) -> Option<T> {
         let opened = self.take().ok()?;
         match query(&opened.connection) {
             Ok(value) => {
@@ -152,14 +157,22 @@ impl DbFile {
                 }
             }
         }
-        Err(last.unwrap_or(CommitError { kind: FaultKind::Corrupt, message: "cannot open".into() }))
+        Err(last.unwrap_or(CommitError {
+            kind: FaultKind::Corrupt,
+            message: "cannot open".into(),
+        }))
     }
 
     fn try_connect(&self) -> Result<Opened, CommitError> {
         // Creating needs the lock alone: two processes that create at once would each see half of the other's work.
         let missing = std::fs::metadata(&self.path).map_or(true, |found| found.len() == 0);
-        let operation = if missing { FlockOperation::LockExclusive } else { FlockOperation::LockShared };
-        let _guard = lock_file(&self.lock_path(), operation).map_err(|error| CommitError::of_io(&error))?;
+        let operation = if missing {
+            FlockOperation::LockExclusive
+        } else {
+            FlockOperation::LockShared
+        };
+        let _guard =
+            lock_file(&self.lock_path(), operation).map_err(|error| CommitError::of_io(&error))?;
         if missing {
             self.forget_log();
         }
@@ -182,18 +195,29 @@ impl DbFile {
     fn prepare(&self) -> Result<Opened, CommitError> {
         let (connection, found) = self.make().map_err(|error| CommitError::of(&error))?;
         if found.version > self.layout.version && self.layout.keep_newer {
-            return Err(CommitError { kind: FaultKind::Newer, message: format!("its version is {}", found.version) });
+            return Err(CommitError {
+                kind: FaultKind::Newer,
+                message: format!("its version is {}", found.version),
+            });
         }
         match file_id(&self.path) {
-            Some(file) if found.version == self.layout.version && found.tables == self.layout.table_count => {
+            Some(file)
+                if found.version == self.layout.version
+                    && found.tables == self.layout.table_count =>
+            {
                 Ok(Opened { connection, file })
             }
-            _ => Err(CommitError { kind: FaultKind::Corrupt, message: "it is not a database of ours".into() }),
+            _ => Err(CommitError {
+                kind: FaultKind::Corrupt,
+                message: "it is not a database of ours".into(),
+            }),
         }
     }
 
     fn make(&self) -> rusqlite::Result<(Connection, Found)> {
-        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
+            | OpenFlags::SQLITE_OPEN_CREATE
+            | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let mut connection = Connection::open_with_flags(&self.path, flags)?;
         connection.busy_timeout(BUSY)?;
         connection.set_prepared_statement_cache_capacity(32);
@@ -201,7 +225,8 @@ impl DbFile {
         connection.execute_batch("PRAGMA temp_store = MEMORY; PRAGMA cell_size_check = ON;")?;
         connection.execute_batch(self.layout.pragmas)?;
         if version(&connection)? == 0 {
-            let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let transaction =
+                connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
             if version(&transaction)? == 0 {
                 transaction.execute_batch(self.layout.tables)?;
                 transaction.pragma_update(None, "user_version", self.layout.version)?;
@@ -213,7 +238,10 @@ impl DbFile {
             .prepare("SELECT sql FROM sqlite_schema WHERE type = 'table'")?
             .query_map([], |row| row.get(0))?
             .collect::<Result<_, _>>()?;
-        let found = Found { version: version(&connection)?, tables: names.len() };
+        let found = Found {
+            version: version(&connection)?,
+            tables: names.len(),
+        };
         Ok((connection, found))
     }
 
@@ -231,7 +259,9 @@ impl DbFile {
     }
 
     fn move_aside(&self, file: FileId) -> bool {
-        let Ok(_guard) = lock_file(&self.lock_path(), FlockOperation::LockExclusive) else { return false };
+        let Ok(_guard) = lock_file(&self.lock_path(), FlockOperation::LockExclusive) else {
+            return false;
+        };
         {
             let mut pool = lock(&self.pool);
             if pool.file == Some(file) {
@@ -278,12 +308,16 @@ fn version(connection: &Connection) -> rusqlite::Result<i64> {
 /// Whether files can be made in `dir`: the difference between a broken database and a folder that nobody can use.
 pub(crate) fn probe(dir: &Path) -> std::io::Result<()> {
     use std::io::Write as _;
-    let mut file = tempfile::Builder::new().prefix(".probe-").tempfile_in(dir)?;
+    let mut file = tempfile::Builder::new()
+        .prefix(".probe-")
+        .tempfile_in(dir)?;
     file.write_all(&[0; 4096])
 }
 
 fn file_id(path: &Path) -> Option<FileId> {
-    std::fs::symlink_metadata(path).ok().map(|found| (found.dev(), found.ino()))
+    std::fs::symlink_metadata(path)
+        .ok()
+        .map(|found| (found.dev(), found.ino()))
 }
 
 fn with_suffix(path: &Path, suffix: &str) -> PathBuf {

@@ -66,14 +66,18 @@ pub struct Instance {
     pub failure: Option<String>,
 }
 
-const COLUMNS: &str = "SELECT id, pipeline, name, started_ms, finished_ms, passed, instances FROM runs";
+const COLUMNS: &str =
+    "SELECT id, pipeline, name, started_ms, finished_ms, passed, instances FROM runs";
 
 impl Journal {
     /// How long each task of a pipeline took lately, in milliseconds, by name.
     pub fn durations(&self, pipeline: &Path) -> BTreeMap<String, u64> {
         let rows = self.inner.db.read(|connection| {
-            let mut statement = connection.prepare_cached("SELECT task, wall_ms FROM durations WHERE pipeline = ?1")?;
-            let rows = statement.query_map([bytes(pipeline)], |row| Ok((row.get(0)?, unsigned(row, 1)?)))?;
+            let mut statement = connection
+                .prepare_cached("SELECT task, wall_ms FROM durations WHERE pipeline = ?1")?;
+            let rows = statement.query_map([bytes(pipeline)], |row| {
+                Ok((row.get(0)?, unsigned(row, 1)?))
+            })?;
             rows.collect()
         });
         rows.unwrap_or_default()
@@ -86,7 +90,10 @@ impl Journal {
         labels: impl IntoIterator<Item = &'a str>,
     ) -> BTreeMap<String, Digest> {
         let labels: BTreeSet<&str> = labels.into_iter().collect();
-        self.inner.db.read(|connection| last_manifests(connection, pipeline, labels)).unwrap_or_default()
+        self.inner
+            .db
+            .read(|connection| last_manifests(connection, pipeline, labels))
+            .unwrap_or_default()
     }
 
     /// The newest runs, the newest first, of one pipeline or of all.
@@ -98,9 +105,17 @@ impl Journal {
                 &format!("{COLUMNS} WHERE pipeline = ?1 ORDER BY seq DESC LIMIT ?2"),
                 params![bytes(pipeline), limit],
             ),
-            None => collect(connection, &format!("{COLUMNS} ORDER BY seq DESC LIMIT ?1"), params![limit]),
+            None => collect(
+                connection,
+                &format!("{COLUMNS} ORDER BY seq DESC LIMIT ?1"),
+                params![limit],
+            ),
         });
-        rows.into_iter().flatten().flatten().map(|run| self.with_state(run)).collect()
+        rows.into_iter()
+            .flatten()
+            .flatten()
+            .map(|run| self.with_state(run))
+            .collect()
     }
 
     /// The newest run, of one pipeline or of all.
@@ -111,9 +126,17 @@ impl Journal {
     /// One run by its name.
     pub fn run(&self, id: &RunId) -> Option<Run> {
         let rows = self.inner.db.read(|connection| {
-            collect(connection, &format!("{COLUMNS} WHERE id = ?1"), params![id.as_str()])
+            collect(
+                connection,
+                &format!("{COLUMNS} WHERE id = ?1"),
+                params![id.as_str()],
+            )
         });
-        rows.into_iter().flatten().flatten().next().map(|run| self.with_state(run))
+        rows.into_iter()
+            .flatten()
+            .flatten()
+            .next()
+            .map(|run| self.with_state(run))
     }
 
     /// What became of the instances of a run, sorted by label.
@@ -155,7 +178,11 @@ fn unsigned(row: &Row<'_>, at: usize) -> rusqlite::Result<u64> {
     row.get::<_, i64>(at).map(i64::cast_unsigned)
 }
 
-fn collect(connection: &Connection, sql: &str, values: &[&dyn rusqlite::ToSql]) -> rusqlite::Result<Vec<Option<Run>>> {
+fn collect(
+    connection: &Connection,
+    sql: &str,
+    values: &[&dyn rusqlite::ToSql],
+) -> rusqlite::Result<Vec<Option<Run>>> {
     let mut statement = connection.prepare_cached(sql)?;
     let rows = statement.query_map(values, run)?;
     rows.collect()
@@ -164,13 +191,18 @@ fn collect(connection: &Connection, sql: &str, values: &[&dyn rusqlite::ToSql]) 
 /// A row that makes no sense is left out.
 fn run(row: &Row<'_>) -> rusqlite::Result<Option<Run>> {
     let pipeline: Vec<u8> = row.get(1)?;
-    let state = match (row.get::<_, Option<i64>>(4)?, row.get::<_, Option<bool>>(5)?) {
+    let state = match (
+        row.get::<_, Option<i64>>(4)?,
+        row.get::<_, Option<bool>>(5)?,
+    ) {
         (None, _) => RunState::Running,
         (Some(_), Some(true)) => RunState::Passed,
         (Some(_), _) => RunState::Failed,
     };
     let id: String = row.get(0)?;
-    let Ok(id) = RunId::new(id) else { return Ok(None) };
+    let Ok(id) = RunId::new(id) else {
+        return Ok(None);
+    };
     Ok(Some(Run {
         id,
         pipeline: PathBuf::from(OsStr::from_bytes(&pipeline)),
@@ -183,7 +215,9 @@ fn run(row: &Row<'_>) -> rusqlite::Result<Option<Run>> {
 }
 
 fn instance(row: &Row<'_>) -> rusqlite::Result<Option<Instance>> {
-    let Some(outcome) = Outcome::of_number(row.get(2)?) else { return Ok(None) };
+    let Some(outcome) = Outcome::of_number(row.get(2)?) else {
+        return Ok(None);
+    };
     Ok(Some(Instance {
         label: row.get(0)?,
         task: row.get(1)?,
@@ -198,7 +232,9 @@ fn instance(row: &Row<'_>) -> rusqlite::Result<Option<Instance>> {
 
 fn digest(row: &Row<'_>, at: usize) -> rusqlite::Result<Option<Digest>> {
     let bytes: Option<Vec<u8>> = row.get(at)?;
-    Ok(bytes.and_then(|bytes| <[u8; 32]>::try_from(bytes).ok()).map(Digest))
+    Ok(bytes
+        .and_then(|bytes| <[u8; 32]>::try_from(bytes).ok())
+        .map(Digest))
 }
 
 fn last_manifests(
@@ -207,15 +243,22 @@ fn last_manifests(
     mut wanted: BTreeSet<&str>,
 ) -> rusqlite::Result<BTreeMap<String, Digest>> {
     let snapshot = connection.unchecked_transaction()?;
-    let mut runs = snapshot.prepare_cached("SELECT seq FROM runs WHERE pipeline = ?1 ORDER BY seq DESC LIMIT ?2")?;
-    let runs: Vec<i64> =
-        runs.query_map(params![bytes(pipeline), RUNS_BACK as i64], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
-    let mut one = snapshot.prepare_cached("SELECT digest FROM instances WHERE run = ?1 AND label = ?2")?;
+    let mut runs = snapshot
+        .prepare_cached("SELECT seq FROM runs WHERE pipeline = ?1 ORDER BY seq DESC LIMIT ?2")?;
+    let runs: Vec<i64> = runs
+        .query_map(params![bytes(pipeline), RUNS_BACK as i64], |row| row.get(0))?
+        .collect::<rusqlite::Result<_>>()?;
+    let mut one =
+        snapshot.prepare_cached("SELECT digest FROM instances WHERE run = ?1 AND label = ?2")?;
     let mut found = BTreeMap::new();
     for run in runs {
         let mut missing = BTreeSet::new();
         for label in wanted {
-            match one.query_row(params![run, label], |row| digest(row, 0)).optional()?.flatten() {
+            match one
+                .query_row(params![run, label], |row| digest(row, 0))
+                .optional()?
+                .flatten()
+            {
                 Some(digest) => drop(found.insert(label.to_owned(), digest)),
                 None => drop(missing.insert(label)),
             }

@@ -50,8 +50,13 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    const ALL: [Outcome; 5] =
-        [Outcome::Passed, Outcome::Cached, Outcome::Failed, Outcome::Skipped, Outcome::Cancelled];
+    const ALL: [Outcome; 5] = [
+        Outcome::Passed,
+        Outcome::Cached,
+        Outcome::Failed,
+        Outcome::Skipped,
+        Outcome::Cancelled,
+    ];
 
     pub(super) fn of_number(number: i64) -> Option<Outcome> {
         Outcome::ALL.get(usize::try_from(number).ok()?).copied()
@@ -81,14 +86,26 @@ pub struct Settled {
 
 impl Settled {
     pub(super) fn weight(&self) -> usize {
-        128 + self.label.len() + self.task.len() + self.failure.as_ref().map_or(0, |text| text.len())
+        128 + self.label.len()
+            + self.task.len()
+            + self.failure.as_ref().map_or(0, |text| text.len())
     }
 }
 
 pub(crate) enum Op {
-    Begin { id: RunId, run: Arc<NewRun> },
-    Settle { run: RunId, settled: Vec<Settled> },
-    Finish { run: RunId, passed: bool, at_ms: i64 },
+    Begin {
+        id: RunId,
+        run: Arc<NewRun>,
+    },
+    Settle {
+        run: RunId,
+        settled: Vec<Settled>,
+    },
+    Finish {
+        run: RunId,
+        passed: bool,
+        at_ms: i64,
+    },
 }
 
 pub(crate) struct JournalSink {
@@ -100,7 +117,11 @@ pub(crate) struct JournalSink {
 
 impl JournalSink {
     pub(crate) fn new(db: Arc<DbFile>) -> JournalSink {
-        JournalSink { db, opened: None, under_way: BTreeMap::new() }
+        JournalSink {
+            db,
+            opened: None,
+            under_way: BTreeMap::new(),
+        }
     }
 
     fn attempt(&mut self, ops: &[Op]) -> Result<(), CommitError> {
@@ -119,7 +140,8 @@ impl JournalSink {
             return Err(fault);
         }
         let mut opened = self.db.connect()?;
-        apply_all(&mut opened.connection, &self.under_way, ops).map_err(|error| CommitError::of(&error))?;
+        apply_all(&mut opened.connection, &self.under_way, ops)
+            .map_err(|error| CommitError::of(&error))?;
         self.opened = Some(opened);
         Ok(())
     }
@@ -160,7 +182,9 @@ fn apply_all(
         match op {
             Op::Begin { .. } => {}
             Op::Settle { run, settled } => {
-                let Some(number) = numbers.get(run) else { continue };
+                let Some(number) = numbers.get(run) else {
+                    continue;
+                };
                 for one in settled {
                     settle(&transaction, *number, one)?;
                     if let (Outcome::Passed, Some(known)) = (one.outcome, under_way.get(run)) {
@@ -170,7 +194,9 @@ fn apply_all(
                 }
             }
             Op::Finish { run, passed, at_ms } => {
-                let Some(number) = numbers.get(run) else { continue };
+                let Some(number) = numbers.get(run) else {
+                    continue;
+                };
                 transaction
                     .prepare_cached("UPDATE runs SET finished_ms = ?2, passed = ?3 WHERE seq = ?1")?
                     .execute(params![number, at_ms, passed])?;
@@ -197,7 +223,9 @@ fn begin(connection: &Connection, id: &RunId, run: &NewRun) -> rusqlite::Result<
             "INSERT OR IGNORE INTO runs (id, pipeline, name, started_ms, instances) VALUES (?1, ?2, ?3, ?4, ?5)",
         )?
         .execute(params![id.as_str(), run.pipeline.as_os_str().as_bytes(), run.name, millis(run.started), run.instances])?;
-    connection.prepare_cached("SELECT seq FROM runs WHERE id = ?1")?.query_row([id.as_str()], |row| row.get(0))
+    connection
+        .prepare_cached("SELECT seq FROM runs WHERE id = ?1")?
+        .query_row([id.as_str()], |row| row.get(0))
 }
 
 fn settle(connection: &Connection, run: i64, settled: &Settled) -> rusqlite::Result<()> {
@@ -238,8 +266,12 @@ fn forget_old(connection: &Connection) -> rusqlite::Result<()> {
         .query_map([MAX_RUNS, MAX_INSTANCES, FORGET_AT_ONCE], |row| row.get(0))?
         .collect::<rusqlite::Result<_>>()?;
     for run in old {
-        connection.prepare_cached("DELETE FROM instances WHERE run = ?1")?.execute([run])?;
-        connection.prepare_cached("DELETE FROM runs WHERE seq = ?1")?.execute([run])?;
+        connection
+            .prepare_cached("DELETE FROM instances WHERE run = ?1")?
+            .execute([run])?;
+        connection
+            .prepare_cached("DELETE FROM runs WHERE seq = ?1")?
+            .execute([run])?;
     }
     Ok(())
 }

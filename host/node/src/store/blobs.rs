@@ -37,16 +37,28 @@ impl Store {
         if len >= SMALL_BYTES {
             if !self.refresh_file(&digest, Some(len)) {
                 let mut temp = self.temp()?;
-                temp.write_all(&bytes).map_err(|error| self.failed(temp.path(), &error))?;
+                temp.write_all(&bytes)
+                    .map_err(|error| self.failed(temp.path(), &error))?;
                 self.keep(temp, &digest)?;
             }
             return Ok(());
         }
         let refresh = self.inner.live.fresh_since();
         let key = *digest.as_bytes();
-        self.inner.small.expect(key, &bytes).map_err(|error| StoreError::commit(&self.inner.index.path, error))?;
+        self.inner
+            .small
+            .expect(key, &bytes)
+            .map_err(|error| StoreError::commit(&self.inner.index.path, error))?;
         let weight = bytes.len() + ROW_BYTES;
-        self.inner.writer.push(Op::Blob { key, bytes, used: super::now_secs(), refresh }, weight);
+        self.inner.writer.push(
+            Op::Blob {
+                key,
+                bytes,
+                used: super::now_secs(),
+                refresh,
+            },
+            weight,
+        );
         Ok(())
     }
 
@@ -55,15 +67,22 @@ impl Store {
     /// # Errors
     /// [`StoreError::Source`] when it cannot be read, the others when it cannot be written.
     pub fn put_file(&self, path: &Path) -> Result<(Digest, u64), StoreError> {
-        let unreadable = |error: &io::Error| StoreError::Source { path: path.to_owned(), message: error.to_string() };
+        let unreadable = |error: &io::Error| StoreError::Source {
+            path: path.to_owned(),
+            message: error.to_string(),
+        };
         let mut file = File::open(path).map_err(|error| unreadable(&error))?;
         self.put_reader(|buffer| read_some(&mut file, buffer).map_err(|error| unreadable(&error)))
     }
 
     /// Stores what `file`, opened from `path`, holds from where it stands on.
     pub(crate) fn put_open_file(&self, path: &Path, mut file: &File) -> Result<Digest, StoreError> {
-        let unreadable = |error: io::Error| StoreError::Source { path: path.to_owned(), message: error.to_string() };
-        self.put_reader(|buffer| read_some(&mut file, buffer).map_err(unreadable)).map(|(digest, _)| digest)
+        let unreadable = |error: io::Error| StoreError::Source {
+            path: path.to_owned(),
+            message: error.to_string(),
+        };
+        self.put_reader(|buffer| read_some(&mut file, buffer).map_err(unreadable))
+            .map(|(digest, _)| digest)
     }
 
     /// Stores what a sandbox run wrote: its name and its length in bytes. A spooled file on the same file system is
@@ -80,7 +99,9 @@ impl Store {
                 if file.len() < SMALL_BYTES {
                     return self.put_file(file.path());
                 }
-                if !self.refresh_file(&digest, Some(file.len())) && self.link(file.path(), &digest).is_err() {
+                if !self.refresh_file(&digest, Some(file.len()))
+                    && self.link(file.path(), &digest).is_err()
+                {
                     return self.put_file(file.path());
                 }
                 Ok((digest, file.len()))
@@ -93,14 +114,21 @@ impl Store {
     /// # Errors
     /// When it cannot be read or written.
     pub fn put_source(&self, source: &Source) -> Result<(Digest, u64), StoreError> {
-        let unreadable = |error: &io::Error| StoreError::Source { path: PathBuf::new(), message: error.to_string() };
+        let unreadable = |error: &io::Error| StoreError::Source {
+            path: PathBuf::new(),
+            message: error.to_string(),
+        };
         let digest = Digest(source.blake3().map_err(|error| unreadable(&error))?);
-        if source.is_empty() || (source.len() >= SMALL_BYTES && self.refresh_file(&digest, Some(source.len()))) {
+        if source.is_empty()
+            || (source.len() >= SMALL_BYTES && self.refresh_file(&digest, Some(source.len())))
+        {
             return Ok((digest, source.len()));
         }
         let mut offset = 0;
         self.put_reader(|buffer| {
-            let read = source.read_at(buffer, offset).map_err(|error| unreadable(&error))?;
+            let read = source
+                .read_at(buffer, offset)
+                .map_err(|error| unreadable(&error))?;
             offset += read as u64;
             Ok(read)
         })
@@ -117,7 +145,10 @@ impl Store {
     /// Whether the blob is there. Only its presence is looked at; one that is there is kept from collectors from now on.
     pub fn has(&self, digest: &Digest) -> bool {
         let key = *digest.as_bytes();
-        if *digest == Digest::of(&[]) || self.inner.small.get(&key).is_some() || self.refresh_file(digest, None) {
+        if *digest == Digest::of(&[])
+            || self.inner.small.get(&key).is_some()
+            || self.refresh_file(digest, None)
+        {
             return true;
         }
         match self.small_bytes(digest) {
@@ -149,7 +180,8 @@ impl Store {
         while filled > 0 {
             let part = buffer.get(..filled).unwrap_or_default();
             hasher.update(part);
-            temp.write_all(part).map_err(|error| self.failed(temp.path(), &error))?;
+            temp.write_all(part)
+                .map_err(|error| self.failed(temp.path(), &error))?;
             len += filled as u64;
             filled = read(&mut buffer)?;
         }
@@ -167,7 +199,9 @@ impl Store {
         let make = || tempfile::Builder::new().prefix("blob-").tempfile_in(&dir);
         let made = make().or_else(|error| match error.kind() {
             // The cache may be deleted at any time, also now.
-            io::ErrorKind::NotFound => crate::paths::create_private(&dir).map_err(|_| error).and_then(|()| make()),
+            io::ErrorKind::NotFound => crate::paths::create_private(&dir)
+                .map_err(|_| error)
+                .and_then(|()| make()),
             _ => Err(error),
         });
         made.map_err(|error| self.failed(&dir, &error))
@@ -181,7 +215,8 @@ impl Store {
     fn keep(&self, temp: tempfile::NamedTempFile, digest: &Digest) -> Result<(), StoreError> {
         let path = self.blob_path(digest);
         let temp = temp.into_temp_path();
-        in_folder(&path, || std::fs::rename(&temp, &path)).map_err(|error| self.failed(&path, &error))?;
+        in_folder(&path, || std::fs::rename(&temp, &path))
+            .map_err(|error| self.failed(&path, &error))?;
         // It is not at its old name any more; there is nothing to remove.
         let _ = temp.keep();
         Ok(())
@@ -211,8 +246,11 @@ impl Store {
     /// Whether the blob's file is there with this length; marks it as used where the mark is old.
     pub(super) fn refresh_file(&self, digest: &Digest, len: Option<u64>) -> bool {
         let path = self.blob_path(digest);
-        let fits = |found: &std::fs::Metadata| found.is_file() && len.is_none_or(|len| len == found.len());
-        let Some(found) = std::fs::symlink_metadata(&path).ok().filter(fits) else { return false };
+        let fits =
+            |found: &std::fs::Metadata| found.is_file() && len.is_none_or(|len| len == found.len());
+        let Some(found) = std::fs::symlink_metadata(&path).ok().filter(fits) else {
+            return false;
+        };
         if last_use(&found) >= self.inner.live.fresh_since() {
             return true;
         }

@@ -75,13 +75,25 @@ impl Store {
         let _ = self.flush();
         let _alone = self.inner.live.exclusive().map_err(|error| fail(&error))?;
         let others = self.inner.live.others().map_err(|error| fail(&error))?;
-        let first = others.since.into_iter().chain(self.inner.live.active_since()).min();
+        let first = others
+            .since
+            .into_iter()
+            .chain(self.inner.live.active_since())
+            .min();
         let spare_from = first.map_or(u64::MAX, |since| since.saturating_sub(GRAIN_SECS));
-        remove_temps(&self.spool_dir(), first.unwrap_or_else(now_secs).saturating_sub(if first.is_some() { 1 } else { 0 }));
+        remove_temps(
+            &self.spool_dir(),
+            first
+                .unwrap_or_else(now_secs)
+                .saturating_sub(if first.is_some() { 1 } else { 0 }),
+        );
 
         let mut items = self.items();
-        items.sort_by(|a, b| (a.used, a.what.rank()).cmp(&(b.used, b.what.rank())));
-        let mut report = GcReport { before_bytes: items.iter().map(|item| item.bytes).sum(), ..GcReport::default() };
+        items.sort_by_key(|item| (item.used, item.what.rank()));
+        let mut report = GcReport {
+            before_bytes: items.iter().map(|item| item.bytes).sum(),
+            ..GcReport::default()
+        };
         let mut left = report.before_bytes;
         let mut rows = Vec::new();
         for item in items {
@@ -123,15 +135,22 @@ impl Store {
                 let transaction = connection.unchecked_transaction()?;
                 for item in part {
                     match &item.what {
-                        What::Result(key) => delete(&transaction, "DELETE FROM results WHERE task = ?1", key)?,
-                        What::Row(key) => delete(&transaction, "DELETE FROM blobs WHERE digest = ?1", key)?,
+                        What::Result(key) => {
+                            delete(&transaction, "DELETE FROM results WHERE task = ?1", key)?
+                        }
+                        What::Row(key) => {
+                            delete(&transaction, "DELETE FROM blobs WHERE digest = ?1", key)?
+                        }
                         What::File(_) | What::Code(_) => {}
                     }
                 }
                 transaction.commit()
             });
             if removed.is_some() {
-                let results = part.iter().filter(|item| matches!(item.what, What::Result(_))).count() as u64;
+                let results = part
+                    .iter()
+                    .filter(|item| matches!(item.what, What::Result(_)))
+                    .count() as u64;
                 report.removed_results += results;
                 report.removed_blobs += part.len() as u64 - results;
                 report.freed_bytes += part.iter().map(|item| item.bytes).sum::<u64>();
@@ -152,7 +171,8 @@ impl Store {
         let mut used: HashMap<Key, u64> = HashMap::new();
         let mut items = self.result_items(&mut used);
         let blobs = self.inner.index.read(|connection| {
-            let mut statement = connection.prepare("SELECT digest, length(bytes), used FROM blobs")?;
+            let mut statement =
+                connection.prepare("SELECT digest, length(bytes), used FROM blobs")?;
             let rows = statement.query_map([], |row| {
                 let key: Vec<u8> = row.get(0)?;
                 Ok((key, row.get::<_, i64>(1)?, row.get::<_, i64>(2)?))
@@ -160,17 +180,33 @@ impl Store {
             rows.collect::<rusqlite::Result<Vec<_>>>()
         });
         for (key, bytes, own) in blobs.into_iter().flatten() {
-            let Ok(key) = Key::try_from(key) else { continue };
+            let Ok(key) = Key::try_from(key) else {
+                continue;
+            };
             let reached = used.get(&key).copied().unwrap_or(0);
             let bytes = bytes.cast_unsigned() + ROW_BYTES as u64;
-            items.push(Item { used: reached.max(own.cast_unsigned()), bytes, what: What::Row(key) });
+            items.push(Item {
+                used: reached.max(own.cast_unsigned()),
+                bytes,
+                what: What::Row(key),
+            });
         }
         for_each_file(&self.inner.dir.join("blobs"), &mut |path, found| {
-            let reached = digest_of(path).and_then(|digest| used.get(digest.as_bytes()).copied()).unwrap_or(0);
-            items.push(Item { used: reached.max(last_use(found)), bytes: found.len(), what: What::File(path.to_owned()) });
+            let reached = digest_of(path)
+                .and_then(|digest| used.get(digest.as_bytes()).copied())
+                .unwrap_or(0);
+            items.push(Item {
+                used: reached.max(last_use(found)),
+                bytes: found.len(),
+                what: What::File(path.to_owned()),
+            });
         });
         for_each_file(&self.code_dir(), &mut |path, found| {
-            items.push(Item { used: last_use(found), bytes: found.len(), what: What::Code(path.to_owned()) });
+            items.push(Item {
+                used: last_use(found),
+                bytes: found.len(),
+                what: What::Code(path.to_owned()),
+            });
         });
         items
     }
@@ -184,13 +220,28 @@ impl Store {
         let mut items = Vec::new();
         for (key, record, time) in self.inner.index.read(all_results).unwrap_or_default() {
             let bytes = (record.len() + ROW_BYTES) as u64;
-            items.push(Item { used: time, bytes, what: What::Result(key) });
-            let Some(record) = Record::decode(&record) else { continue };
+            items.push(Item {
+                used: time,
+                bytes,
+                what: What::Result(key),
+            });
+            let Some(record) = Record::decode(&record) else {
+                continue;
+            };
             // The manifest is the blob that the task digest names.
-            for digest in [&key, record.outputs.as_bytes(), record.stdout.as_bytes(), record.stderr.as_bytes()] {
+            for digest in [
+                &key,
+                record.outputs.as_bytes(),
+                record.stdout.as_bytes(),
+                record.stderr.as_bytes(),
+            ] {
                 reach(digest, time);
             }
-            for entry in self.tree(&record.outputs).iter().flat_map(|tree| tree.entries()) {
+            for entry in self
+                .tree(&record.outputs)
+                .iter()
+                .flat_map(|tree| tree.entries())
+            {
                 reach(entry.digest.as_bytes(), time);
             }
         }
@@ -199,7 +250,10 @@ impl Store {
 }
 
 fn delete(connection: &Connection, sql: &str, key: &Key) -> rusqlite::Result<()> {
-    connection.prepare_cached(sql)?.execute([key.as_slice()]).map(|_| ())
+    connection
+        .prepare_cached(sql)?
+        .execute([key.as_slice()])
+        .map(|_| ())
 }
 
 /// Every intact result: its key, its record and when it was last used.
@@ -209,10 +263,17 @@ pub(super) fn all_results(connection: &Connection) -> rusqlite::Result<Vec<(Key,
         let (key, record): (Vec<u8>, Vec<u8>) = (row.get(0)?, row.get(1)?);
         let sum: Vec<u8> = row.get(2)?;
         let intact = sum == checksum(&key, &record);
-        Ok(Key::try_from(key).ok().filter(|_| intact).zip(Some((record, row.get::<_, i64>(3)?.cast_unsigned()))))
+        Ok(Key::try_from(key)
+            .ok()
+            .filter(|_| intact)
+            .zip(Some((record, row.get::<_, i64>(3)?.cast_unsigned()))))
     })?;
     let rows = rows.collect::<rusqlite::Result<Vec<_>>>()?;
-    Ok(rows.into_iter().flatten().map(|(key, (record, used))| (key, record, used)).collect())
+    Ok(rows
+        .into_iter()
+        .flatten()
+        .map(|(key, (record, used))| (key, record, used))
+        .collect())
 }
 
 /// The digest that a blob's file name spells.
@@ -228,10 +289,14 @@ pub(super) fn for_each_file(dir: &Path, visit: &mut dyn FnMut(&Path, &std::fs::M
 }
 
 fn visit_below(dir: &Path, depth: u32, visit: &mut dyn FnMut(&Path, &std::fs::Metadata)) {
-    let Ok(entries) = std::fs::read_dir(dir) else { return };
+    let Ok(entries) = std::fs::read_dir(dir) else {
+        return;
+    };
     for entry in entries.flatten() {
         let path = entry.path();
-        let Ok(found) = std::fs::symlink_metadata(&path) else { continue };
+        let Ok(found) = std::fs::symlink_metadata(&path) else {
+            continue;
+        };
         if found.is_file() {
             visit(&path, &found);
         } else if found.is_dir() && depth > 0 {
@@ -244,7 +309,8 @@ fn visit_below(dir: &Path, depth: u32, visit: &mut dyn FnMut(&Path, &std::fs::Me
 fn remove_temps(dir: &Path, before: u64) {
     let ancient = now_secs().saturating_sub(TEMP_SECS);
     for_each_file(dir, &mut |path, found| {
-        if u64::try_from(found.mtime()).is_ok_and(|written| written <= before || written < ancient) {
+        if u64::try_from(found.mtime()).is_ok_and(|written| written <= before || written < ancient)
+        {
             let _ = std::fs::remove_file(path);
         }
     });

@@ -45,7 +45,11 @@ impl InputFaults {
 impl Store {
     /// `tree` as a folder whose files are read from this store; faults met while reading go to `faults`.
     pub fn layer(&self, tree: Arc<Tree>, faults: &InputFaults) -> FlatTree {
-        FlatTree::from_index(Arc::new(Layer { store: self.clone(), tree, faults: faults.clone() }))
+        FlatTree::from_index(Arc::new(Layer {
+            store: self.clone(),
+            tree,
+            faults: faults.clone(),
+        }))
     }
 }
 
@@ -76,7 +80,10 @@ impl FlatIndex for Layer {
                 source: self.store.source(entry.digest, entry.size, &self.faults),
                 executable: entry.executable,
             },
-            None => Entry::File { source: Source::empty(), executable: false },
+            None => Entry::File {
+                source: Source::empty(),
+                executable: false,
+            },
         }
     }
 }

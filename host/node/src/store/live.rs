@@ -47,13 +47,20 @@ pub(crate) struct Others {
 
 impl Live {
     pub(crate) fn new(cache_dir: &Path) -> Live {
-        Live { dir: cache_dir.join("live"), gc_lock: cache_dir.join("gc.lock"), active: OnceLock::new() }
+        Live {
+            dir: cache_dir.join("live"),
+            gc_lock: cache_dir.join("gc.lock"),
+            active: OnceLock::new(),
+        }
     }
 
     /// Marks this process as one that uses the store, and says from when on (seconds since 1970) recorded uses are fresh
     /// enough. Waits for a collection that is under way.
     pub(crate) fn fresh_since(&self) -> u64 {
-        self.active.get_or_init(|| self.activate()).since.saturating_sub(GRAIN_SECS)
+        self.active
+            .get_or_init(|| self.activate())
+            .since
+            .saturating_sub(GRAIN_SECS)
     }
 
     /// Since when this process uses the store, if it does.
@@ -65,15 +72,27 @@ impl Live {
         let _no_gc = self.shared();
         let since = super::now_secs();
         // A folder that cannot be written cannot be collected either.
-        Active { since, _lock: self.announce(since).ok() }
+        Active {
+            since,
+            _lock: self.announce(since).ok(),
+        }
     }
 
     fn announce(&self, since: u64) -> io::Result<(File, Unlink)> {
         // Locked under another name first: a visible file without a lock belongs to a process that is gone.
-        let temp = tempfile::Builder::new().prefix(".new-").tempfile_in(&self.dir)?;
+        let temp = tempfile::Builder::new()
+            .prefix(".new-")
+            .tempfile_in(&self.dir)?;
         rustix::fs::flock(temp.as_file(), FlockOperation::NonBlockingLockExclusive)?;
-        let unique = temp.path().file_name().map(|name| name.to_string_lossy().replace(".new-", ""));
-        let path = self.dir.join(format!("{since}-{}-{}", std::process::id(), unique.unwrap_or_default()));
+        let unique = temp
+            .path()
+            .file_name()
+            .map(|name| name.to_string_lossy().replace(".new-", ""));
+        let path = self.dir.join(format!(
+            "{since}-{}-{}",
+            std::process::id(),
+            unique.unwrap_or_default()
+        ));
         let file = temp.persist(&path).map_err(|error| error.error)?;
         Ok((file, Unlink(path)))
     }
@@ -90,22 +109,38 @@ impl Live {
 
     /// Who else uses the store. Removes what dead processes left. Only meaningful under [`Live::exclusive`].
     pub(crate) fn others(&self) -> io::Result<Others> {
-        let mut others = Others { count: 0, since: None };
-        let mine = self.active.get().and_then(|active| active._lock.as_ref()).map(|(_, unlink)| unlink.0.as_path());
+        let mut others = Others {
+            count: 0,
+            since: None,
+        };
+        let mine = self
+            .active
+            .get()
+            .and_then(|active| active._lock.as_ref())
+            .map(|(_, unlink)| unlink.0.as_path());
         for entry in std::fs::read_dir(&self.dir)? {
             let path = entry?.path();
-            let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+            let name = path
+                .file_name()
+                .map(|name| name.to_string_lossy().into_owned())
+                .unwrap_or_default();
             if mine == Some(path.as_path()) {
                 continue;
             }
-            let Ok(file) = File::open(&path) else { continue };
+            let Ok(file) = File::open(&path) else {
+                continue;
+            };
             if rustix::fs::flock(file.as_fd(), FlockOperation::NonBlockingLockExclusive).is_ok() {
                 let _ = std::fs::remove_file(&path);
                 continue;
             }
             others.count += 1;
             // A name that says nothing spares everything.
-            let since = name.split('-').next().and_then(|text| text.parse().ok()).unwrap_or(0);
+            let since = name
+                .split('-')
+                .next()
+                .and_then(|text| text.parse().ok())
+                .unwrap_or(0);
             others.since = Some(others.since.map_or(since, |known| known.min(since)));
         }
         Ok(others)

@@ -22,7 +22,7 @@ pub(crate) type Identity = ([u8; 32], u64, i64, i64, u64, u64);
 
 impl Store {
     /// The blob, verified; `None` where it is missing or broken.
-    pub fn open(&self, digest: &Digest) -> Option<Source> {
+    pub fn get(&self, digest: &Digest) -> Option<Source> {
         if *digest == Digest::of(&[]) {
             return Some(Source::empty());
         }
@@ -35,7 +35,9 @@ impl Store {
 
     /// The whole blob in memory, verified; `None` where it is missing, broken, or larger than `max_bytes`.
     pub fn read(&self, digest: &Digest, max_bytes: u64) -> Option<Bytes> {
-        let source = self.open(digest).filter(|source| source.len() <= max_bytes)?;
+        let source = self
+            .get(digest)
+            .filter(|source| source.len() <= max_bytes)?;
         if let Some(bytes) = source.as_bytes() {
             return Some(bytes.clone());
         }
@@ -51,7 +53,13 @@ impl Store {
             return Source::empty();
         }
         let content = OnceLock::new();
-        Source::new(Arc::new(Blob { store: self.clone(), digest, size, faults: faults.clone(), content }))
+        Source::new(Arc::new(Blob {
+            store: self.clone(),
+            digest,
+            size,
+            faults: faults.clone(),
+            content,
+        }))
     }
 
     /// The tree, verified and decoded; `None` where it is missing or broken. Lately used ones are remembered.
@@ -63,7 +71,11 @@ impl Store {
         }
         let bytes = self.read(digest, MAX_TREE_BYTES)?;
         let tree = Arc::new(Tree::decode(&bytes).ok()?);
-        lock(&self.inner.trees).insert(*digest.as_bytes(), Arc::clone(&tree), tree.entries().len() + 1);
+        lock(&self.inner.trees).insert(
+            *digest.as_bytes(),
+            Arc::clone(&tree),
+            tree.entries().len() + 1,
+        );
         Some(tree)
     }
 
@@ -77,8 +89,11 @@ impl Store {
             .inner
             .index
             .read(|connection| {
-                let mut statement = connection.prepare_cached("SELECT bytes FROM blobs WHERE digest = ?1")?;
-                statement.query_row([key.as_slice()], |row| row.get(0)).optional()
+                let mut statement =
+                    connection.prepare_cached("SELECT bytes FROM blobs WHERE digest = ?1")?;
+                statement
+                    .query_row([key.as_slice()], |row| row.get(0))
+                    .optional()
             })
             .flatten();
         let bytes = Bytes::from(found?);
@@ -97,7 +112,11 @@ impl Store {
             return Some(file);
         }
         let no_follow = rustix::fs::OFlags::NOFOLLOW.bits().cast_signed();
-        let file = File::options().read(true).custom_flags(no_follow).open(self.blob_path(digest)).ok()?;
+        let file = File::options()
+            .read(true)
+            .custom_flags(no_follow)
+            .open(self.blob_path(digest))
+            .ok()?;
         let identity = identity(&file, digest)?;
         if lock(&self.inner.verified).get(&identity).is_none() {
             if hash_file(&file).ok()? != *digest {
@@ -114,7 +133,14 @@ impl Store {
 
 fn identity(file: &File, digest: &Digest) -> Option<Identity> {
     let found = file.metadata().ok().filter(std::fs::Metadata::is_file)?;
-    Some((*digest.as_bytes(), found.len(), found.mtime(), found.mtime_nsec(), found.dev(), found.ino()))
+    Some((
+        *digest.as_bytes(),
+        found.len(),
+        found.mtime(),
+        found.mtime_nsec(),
+        found.dev(),
+        found.ino(),
+    ))
 }
 
 /// The digest of everything in `file`, read at offsets so that its position does not matter.
@@ -150,10 +176,17 @@ impl Blob {
         io::Error::other(format!("{} is not in the cache any more", self.digest))
     }
 
-    fn from_file(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
-        let want = usize::try_from(self.size.saturating_sub(offset)).unwrap_or(usize::MAX).min(buf.len());
-        let Some(part) = buf.get_mut(..want).filter(|part| !part.is_empty()) else { return Ok(0) };
-        let file = self.store.verified_file(&self.digest).ok_or_else(|| self.lost())?;
+    fn read_file(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        let want = usize::try_from(self.size.saturating_sub(offset))
+            .unwrap_or(usize::MAX)
+            .min(buf.len());
+        let Some(part) = buf.get_mut(..want).filter(|part| !part.is_empty()) else {
+            return Ok(0);
+        };
+        let file = self
+            .store
+            .verified_file(&self.digest)
+            .ok_or_else(|| self.lost())?;
         match file.read_at(part, offset)? {
             0 => Err(self.lost()),
             count => Ok(count),
@@ -164,17 +197,23 @@ impl Blob {
 impl ReadAt for Blob {
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
         if self.size >= SMALL_BYTES {
-            return self.from_file(buf, offset);
+            return self.read_file(buf, offset);
         }
         let bytes = match self.content.get() {
             Some(bytes) => bytes,
             None => {
-                let found = self.store.small_bytes(&self.digest).filter(|found| found.len() as u64 == self.size);
+                let found = self
+                    .store
+                    .small_bytes(&self.digest)
+                    .filter(|found| found.len() as u64 == self.size);
                 let found = found.ok_or_else(|| self.lost())?;
                 self.content.get_or_init(|| found)
             }
         };
-        let rest = usize::try_from(offset).ok().and_then(|start| bytes.get(start..)).unwrap_or_default();
+        let rest = usize::try_from(offset)
+            .ok()
+            .and_then(|start| bytes.get(start..))
+            .unwrap_or_default();
         let count = rest.len().min(buf.len());
         if let (Some(to), Some(from)) = (buf.get_mut(..count), rest.get(..count)) {
             to.copy_from_slice(from);

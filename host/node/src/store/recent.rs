@@ -17,7 +17,12 @@ pub(crate) struct Recent<K, V> {
 impl<K: Hash + Eq + Clone, V: Clone> Recent<K, V> {
     /// Remembers values of at least `limit` together, and at most twice that.
     pub(crate) fn new(limit: usize) -> Recent<K, V> {
-        Recent { young: HashMap::new(), old: HashMap::new(), weight: 0, limit }
+        Recent {
+            young: HashMap::new(),
+            old: HashMap::new(),
+            weight: 0,
+            limit,
+        }
     }
 
     pub(crate) fn get(&mut self, key: &K) -> Option<V> {

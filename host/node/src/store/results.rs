@@ -79,7 +79,9 @@ impl Record {
         while !rest.is_empty() && record.warnings.len() < MAX_WARNINGS {
             let len = u32::from_le_bytes(take(&mut rest)?) as usize;
             let (text, tail) = rest.split_at_checked(len)?;
-            record.warnings.push(std::str::from_utf8(text).ok()?.to_owned());
+            record
+                .warnings
+                .push(std::str::from_utf8(text).ok()?.to_owned());
             rest = tail;
         }
         rest.is_empty().then_some(record)
@@ -107,15 +109,27 @@ enum Row {
 
 fn look_up(connection: &Connection, task: &Digest) -> rusqlite::Result<Row> {
     let key = task.as_bytes();
-    let mut statement = connection.prepare_cached("SELECT record, sum, used FROM results WHERE task = ?1")?;
+    let mut statement =
+        connection.prepare_cached("SELECT record, sum, used FROM results WHERE task = ?1")?;
     let row = statement
         .query_row([key.as_slice()], |row| {
             let (record, sum) = (row.get_ref(0)?, row.get_ref(1)?);
-            let intact = |record: &[u8]| sum.as_blob().is_ok_and(|sum| sum == checksum(key, record));
-            Ok(match record.as_blob().ok().filter(|record| intact(record)).and_then(Record::decode) {
-                Some(record) => Row::Found { record, used: row.get::<_, i64>(2).unwrap_or(0).cast_unsigned() },
-                None => Row::Broken,
-            })
+            let intact =
+                |record: &[u8]| sum.as_blob().is_ok_and(|sum| sum == checksum(key, record));
+            Ok(
+                match record
+                    .as_blob()
+                    .ok()
+                    .filter(|record| intact(record))
+                    .and_then(Record::decode)
+                {
+                    Some(record) => Row::Found {
+                        record,
+                        used: row.get::<_, i64>(2).unwrap_or(0).cast_unsigned(),
+                    },
+                    None => Row::Broken,
+                },
+            )
         })
         .optional()?;
     Ok(row.unwrap_or(Row::Missing))
@@ -129,7 +143,10 @@ impl Store {
         let mut stale = Vec::new();
         let rows = self.inner.index.read(|connection| {
             let snapshot = connection.unchecked_transaction()?;
-            tasks.iter().map(|task| look_up(&snapshot, task)).collect::<rusqlite::Result<Vec<Row>>>()
+            tasks
+                .iter()
+                .map(|task| look_up(&snapshot, task))
+                .collect::<rusqlite::Result<Vec<Row>>>()
         });
         let mut found = Vec::with_capacity(tasks.len());
         for (task, row) in tasks.iter().zip(rows.into_iter().flatten()) {
@@ -160,7 +177,17 @@ impl Store {
         let _no_gc = self.inner.live.shared();
         let weight = keys.len() * 32 + ROW_BYTES;
         // A time that cannot be recorded costs, at worst, a result that is collected early.
-        let _ = self.inner.writer.push(Op::Touch { keys, used: now_secs() }, weight).wait();
+        let _ = self
+            .inner
+            .writer
+            .push(
+                Op::Touch {
+                    keys,
+                    used: now_secs(),
+                },
+                weight,
+            )
+            .wait();
     }
 
     /// Stores the result of `task`. The blobs that it names must have been put before.
@@ -168,12 +195,25 @@ impl Store {
         self.inner.live.fresh_since();
         let (key, record) = (*task.as_bytes(), record.encode());
         let (sum, weight) = (checksum(&key, &record), record.len() + ROW_BYTES);
-        self.inner.writer.push(Op::Result { key, record, sum, used: now_secs() }, weight)
+        self.inner.writer.push(
+            Op::Result {
+                key,
+                record,
+                sum,
+                used: now_secs(),
+            },
+            weight,
+        )
     }
 
     /// Drops the result of `task`: it is a miss from now on.
     pub fn forget(&self, task: &Digest) -> Ticket {
-        self.inner.writer.push(Op::DropResult { key: *task.as_bytes() }, ROW_BYTES)
+        self.inner.writer.push(
+            Op::DropResult {
+                key: *task.as_bytes(),
+            },
+            ROW_BYTES,
+        )
     }
 
     /// Whether everything that `record` names is there, at its length. Contents are not read (but for the tree's): they
@@ -181,7 +221,9 @@ impl Store {
     pub fn complete(&self, record: &Record) -> bool {
         self.check(record, &|digest, size| match size {
             Some(size) if size >= SMALL_BYTES => self.is_file(digest, size),
-            _ => self.small_bytes(digest).is_some_and(|bytes| size.is_none_or(|size| size == bytes.len() as u64)),
+            _ => self
+                .small_bytes(digest)
+                .is_some_and(|bytes| size.is_none_or(|size| size == bytes.len() as u64)),
         })
     }
 
@@ -189,34 +231,45 @@ impl Store {
     /// not verified yet.
     pub fn sound(&self, record: &Record) -> bool {
         self.check(record, &|digest, size| match size {
-            Some(size) if size >= SMALL_BYTES => self.is_file(digest, size) && self.verified_file(digest).is_some(),
-            _ => self.small_bytes(digest).is_some_and(|bytes| size.is_none_or(|size| size == bytes.len() as u64)),
+            Some(size) if size >= SMALL_BYTES => {
+                self.is_file(digest, size) && self.verified_file(digest).is_some()
+            }
+            _ => self
+                .small_bytes(digest)
+                .is_some_and(|bytes| size.is_none_or(|size| size == bytes.len() as u64)),
         })
     }
 
     fn check(&self, record: &Record, there: &dyn Fn(&Digest, Option<u64>) -> bool) -> bool {
         let empty = Digest::of(&[]);
         for stream in [&record.stdout, &record.stderr] {
-            let found = *stream == empty || there(stream, None) || self.verified_file(stream).is_some();
+            let found =
+                *stream == empty || there(stream, None) || self.verified_file(stream).is_some();
             if !found {
                 return false;
             }
         }
-        let Some(tree) = self.tree(&record.outputs) else { return false };
+        let Some(tree) = self.tree(&record.outputs) else {
+            return false;
+        };
         let mut seen = BTreeSet::new();
-        tree.entries()
-            .iter()
-            .all(|entry| entry.size == 0 || !seen.insert(entry.digest) || there(&entry.digest, Some(entry.size)))
+        tree.entries().iter().all(|entry| {
+            entry.size == 0 || !seen.insert(entry.digest) || there(&entry.digest, Some(entry.size))
+        })
     }
 
     fn is_file(&self, digest: &Digest, size: u64) -> bool {
-        std::fs::symlink_metadata(self.blob_path(digest)).is_ok_and(|found| found.is_file() && found.len() == size)
+        std::fs::symlink_metadata(self.blob_path(digest))
+            .is_ok_and(|found| found.is_file() && found.len() == size)
     }
 }
 
 impl Store {
     /// Reads the memo's table; `None` where that fails.
-    pub(crate) fn memo_read<T>(&self, query: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Option<T> {
+    pub(crate) fn memo_read<T>(
+        &self,
+        query: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+    ) -> Option<T> {
         self.inner.index.read(query)
     }
 

@@ -46,7 +46,10 @@ pub struct Stats {
 impl Stats {
     /// Bytes on disk of everything together.
     pub fn total_bytes(&self) -> u64 {
-        let files = [self.large_blobs, self.code, self.temporary].iter().map(|kind| kind.bytes).sum::<u64>();
+        let files = [self.large_blobs, self.code, self.temporary]
+            .iter()
+            .map(|kind| kind.bytes)
+            .sum::<u64>();
         files + self.database_bytes + self.set_aside_bytes
     }
 }
@@ -85,7 +88,10 @@ impl Store {
             let kind = |sql: &str| {
                 connection.query_row(sql, [], |row| {
                     let (count, bytes): (i64, i64) = (row.get(0)?, row.get(1)?);
-                    Ok(KindStats { count: count.cast_unsigned(), bytes: bytes.cast_unsigned() })
+                    Ok(KindStats {
+                        count: count.cast_unsigned(),
+                        bytes: bytes.cast_unsigned(),
+                    })
                 })
             };
             Ok([
@@ -105,7 +111,10 @@ impl Store {
         stats.database_bytes = ["", "-wal", "-shm"].into_iter().map(size).sum();
         stats.set_aside_bytes = size(crate::db::ASIDE);
         let live = &self.inner.live;
-        stats.processes = live.exclusive().and_then(|_alone| live.others()).map_or(0, |others| others.count as u64);
+        stats.processes = live
+            .exclusive()
+            .and_then(|_alone| live.others())
+            .map_or(0, |others| others.count as u64);
         stats
     }
 
@@ -116,9 +125,14 @@ impl Store {
         let mut report = VerifyReport::default();
         self.verify_rows(&mut report);
         for_each_file(&self.inner.dir.join("blobs"), &mut |path, _| {
-            let Some(digest) = digest_of(path) else { return };
+            let Some(digest) = digest_of(path) else {
+                return;
+            };
             report.blobs += 1;
-            if File::open(path).and_then(|file| hash_file(&file)).is_ok_and(|found| found == digest) {
+            if File::open(path)
+                .and_then(|file| hash_file(&file))
+                .is_ok_and(|found| found == digest)
+            {
                 return;
             }
             report.broken_blobs += 1;
@@ -164,9 +178,11 @@ impl Store {
             .inner
             .index
             .read(|connection| {
-                let mut statement = connection.prepare("SELECT rowid, task, record, sum FROM results")?;
-                let rows = statement
-                    .query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))?;
+                let mut statement =
+                    connection.prepare("SELECT rowid, task, record, sum FROM results")?;
+                let rows = statement.query_map([], |row| {
+                    Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
+                })?;
                 rows.collect::<rusqlite::Result<Vec<Row>>>()
             })
             .unwrap_or_default();
@@ -177,7 +193,9 @@ impl Store {
                 continue;
             }
             report.broken_results += 1;
-            self.inner.index.read(|connection| connection.execute("DELETE FROM results WHERE rowid = ?1", [row]));
+            self.inner.index.read(|connection| {
+                connection.execute("DELETE FROM results WHERE rowid = ?1", [row])
+            });
         }
     }
 
@@ -192,7 +210,10 @@ impl Store {
         let _alone = self.inner.live.exclusive().map_err(|error| fail(&error))?;
         let others = self.inner.live.others().map_err(|error| fail(&error))?;
         if others.count > 0 {
-            return Err(StoreError::InUse { path: dir.clone(), processes: others.count });
+            return Err(StoreError::InUse {
+                path: dir.clone(),
+                processes: others.count,
+            });
         }
         // Through the writer, so that nothing queued comes after.
         self.inner.index.remove().map_err(|error| fail(&error))?;
@@ -204,7 +225,9 @@ impl Store {
         crate::db::lock(&self.inner.trees).clear();
         crate::db::lock(&self.inner.files).clear();
         // A fresh database at once: what follows in this process finds one, and its absence is no surprise.
-        self.inner.writer.push(Op::DropResult { key: [0; 32] }, ROW_BYTES);
+        self.inner
+            .writer
+            .push(Op::DropResult { key: [0; 32] }, ROW_BYTES);
         self.flush()?;
         Ok(Cleared {
             bytes: stats.total_bytes(),

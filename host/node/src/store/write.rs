@@ -36,12 +36,31 @@ pub(crate) type Key = [u8; 32];
 
 /// One change of `cache.db`.
 pub(crate) enum Op {
-    Blob { key: Key, bytes: Bytes, used: u64, refresh: u64 },
-    Result { key: Key, record: Vec<u8>, sum: Key, used: u64 },
-    Touch { keys: Vec<Key>, used: u64 },
-    DropBlob { key: Key },
-    DropResult { key: Key },
-    Memo { rows: Vec<crate::memo::Row> },
+    Blob {
+        key: Key,
+        bytes: Bytes,
+        used: u64,
+        refresh: u64,
+    },
+    Result {
+        key: Key,
+        record: Vec<u8>,
+        sum: Key,
+        used: u64,
+    },
+    Touch {
+        keys: Vec<Key>,
+        used: u64,
+    },
+    DropBlob {
+        key: Key,
+    },
+    DropResult {
+        key: Key,
+    },
+    Memo {
+        rows: Vec<crate::memo::Row>,
+    },
 }
 
 /// Small blobs in memory: not yet committed ones, and lately used ones.
@@ -65,7 +84,9 @@ impl Default for Small {
             recent: Recent::new(RECENT_BYTES),
             failing: None,
         };
-        Small { state: Mutex::new(state) }
+        Small {
+            state: Mutex::new(state),
+        }
     }
 }
 
@@ -86,7 +107,10 @@ impl Small {
         {
             return Err(error.clone());
         }
-        let entry = state.pending.entry(key).or_insert_with(|| (bytes.clone(), 0));
+        let entry = state
+            .pending
+            .entry(key)
+            .or_insert_with(|| (bytes.clone(), 0));
         entry.1 += 1;
         if entry.1 == 1 {
             state.pending_bytes += bytes.len() + ROW_BYTES;
@@ -96,7 +120,9 @@ impl Small {
 
     /// Notes a blob that was read and found right.
     pub(crate) fn remember(&self, key: Key, bytes: &Bytes) {
-        lock(&self.state).recent.insert(key, bytes.clone(), bytes.len() + ROW_BYTES);
+        lock(&self.state)
+            .recent
+            .insert(key, bytes.clone(), bytes.len() + ROW_BYTES);
     }
 
     /// Forgets what is only remembered. What is not committed stays.
@@ -108,7 +134,9 @@ impl Small {
         let mut state = lock(&self.state);
         let state = &mut *state;
         for key in keys {
-            let Some((bytes, count)) = state.pending.get_mut(&key) else { continue };
+            let Some((bytes, count)) = state.pending.get_mut(&key) else {
+                continue;
+            };
             *count = count.saturating_sub(1);
             if *count == 0 {
                 let bytes = std::mem::take(bytes);
@@ -134,7 +162,12 @@ pub(crate) struct CacheSink {
 
 impl CacheSink {
     pub(crate) fn new(index: Arc<DbFile>, small: Arc<Small>) -> CacheSink {
-        CacheSink { index, small, opened: None, stranded: Vec::new() }
+        CacheSink {
+            index,
+            small,
+            opened: None,
+            stranded: Vec::new(),
+        }
     }
 
     fn attempt(&mut self, ops: &[Op]) -> Result<(), CommitError> {
@@ -142,7 +175,8 @@ impl CacheSink {
             Some(opened) if self.index.is_current(opened.file) => opened,
             _ => self.index.connect()?,
         };
-        let outcome = apply_all(&mut opened.connection, ops).map_err(|error| CommitError::of(&error));
+        let outcome =
+            apply_all(&mut opened.connection, ops).map_err(|error| CommitError::of(&error));
         match outcome {
             Ok(()) => {
                 self.opened = Some(opened);
@@ -200,7 +234,12 @@ fn apply_all(connection: &mut Connection, ops: &[Op]) -> rusqlite::Result<()> {
 
 fn apply(connection: &Connection, op: &Op) -> rusqlite::Result<()> {
     match op {
-        Op::Blob { key, bytes, used, refresh } => {
+        Op::Blob {
+            key,
+            bytes,
+            used,
+            refresh,
+        } => {
             // What is there already is only touched where its time is old: most puts of a known blob write nothing.
             connection
                 .prepare_cached(
@@ -209,22 +248,32 @@ fn apply(connection: &Connection, op: &Op) -> rusqlite::Result<()> {
                 )?
                 .execute(params![key.as_slice(), bytes.as_ref(), used.cast_signed(), refresh.cast_signed()])?;
         }
-        Op::Result { key, record, sum, used } => {
+        Op::Result {
+            key,
+            record,
+            sum,
+            used,
+        } => {
             connection
                 .prepare_cached("INSERT OR REPLACE INTO results (task, record, sum, used) VALUES (?1, ?2, ?3, ?4)")?
                 .execute(params![key.as_slice(), record, sum.as_slice(), used.cast_signed()])?;
         }
         Op::Touch { keys, used } => {
-            let mut statement = connection.prepare_cached("UPDATE results SET used = ?2 WHERE task = ?1")?;
+            let mut statement =
+                connection.prepare_cached("UPDATE results SET used = ?2 WHERE task = ?1")?;
             for key in keys {
                 statement.execute(params![key.as_slice(), used.cast_signed()])?;
             }
         }
         Op::DropBlob { key } => {
-            connection.prepare_cached("DELETE FROM blobs WHERE digest = ?1")?.execute([key.as_slice()])?;
+            connection
+                .prepare_cached("DELETE FROM blobs WHERE digest = ?1")?
+                .execute([key.as_slice()])?;
         }
         Op::DropResult { key } => {
-            connection.prepare_cached("DELETE FROM results WHERE task = ?1")?.execute([key.as_slice()])?;
+            connection
+                .prepare_cached("DELETE FROM results WHERE task = ?1")?
+                .execute([key.as_slice()])?;
         }
         Op::Memo { rows } => crate::memo::write(connection, rows)?,
     }

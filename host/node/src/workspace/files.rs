@@ -30,13 +30,24 @@ struct Inner {
 
 impl std::fmt::Debug for Files {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Files({} in {})", self.inner.digests.len(), self.inner.listed.root.display())
+        write!(
+            f,
+            "Files({} in {})",
+            self.inner.digests.len(),
+            self.inner.listed.root.display()
+        )
     }
 }
 
 impl Files {
     pub(super) fn new(store: Store, listed: Listed, digests: Vec<Digested>) -> Files {
-        Files { inner: Arc::new(Inner { store, listed, digests }) }
+        Files {
+            inner: Arc::new(Inner {
+                store,
+                listed,
+                digests,
+            }),
+        }
     }
 
     /// The listing that indices of files refer to.
@@ -86,8 +97,15 @@ impl Files {
     /// The same files as a folder that is read lazily.
     pub fn folder(&self, files: impl IntoIterator<Item = u32>, faults: &InputFaults) -> FlatTree {
         let known = self.inner.digests.len();
-        let files = files.into_iter().filter(|file| (*file as usize) < known).collect();
-        FlatTree::from_index(Arc::new(Layer { files, of: Arc::clone(&self.inner), faults: faults.clone() }))
+        let files = files
+            .into_iter()
+            .filter(|file| (*file as usize) < known)
+            .collect();
+        FlatTree::from_index(Arc::new(Layer {
+            files,
+            of: Arc::clone(&self.inner),
+            faults: faults.clone(),
+        }))
     }
 }
 
@@ -96,7 +114,10 @@ impl Inner {
         let entry = self.listed.listing.files().get(file as usize)?;
         let digested = self.digests.get(file as usize)?;
         if digested.stored {
-            return Some(self.store.source(digested.digest, digested.stamp.size, faults));
+            return Some(
+                self.store
+                    .source(digested.digest, digested.stamp.size, faults),
+            );
         }
         Some(Source::new(Arc::new(ProjectFile {
             path: self.listed.root.join(&*entry.path),
@@ -120,14 +141,26 @@ impl FlatIndex for Layer {
     }
 
     fn path(&self, index: usize) -> &str {
-        let file = self.files.get(index).and_then(|file| self.of.listed.listing.files().get(*file as usize));
+        let file = self
+            .files
+            .get(index)
+            .and_then(|file| self.of.listed.listing.files().get(*file as usize));
         file.map_or("", |file| &file.path)
     }
 
     fn entry(&self, index: usize) -> Entry {
         let file = self.files.get(index).copied().unwrap_or(u32::MAX);
-        let executable = self.of.listed.listing.files().get(file as usize).is_some_and(|file| file.executable);
-        let source = self.of.source(file, &self.faults).unwrap_or_else(Source::empty);
+        let executable = self
+            .of
+            .listed
+            .listing
+            .files()
+            .get(file as usize)
+            .is_some_and(|file| file.executable);
+        let source = self
+            .of
+            .source(file, &self.faults)
+            .unwrap_or_else(Source::empty);
         Entry::File { source, executable }
     }
 }
@@ -165,9 +198,14 @@ impl ProjectFile {
 
 impl ReadAt for ProjectFile {
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
-        let want = usize::try_from(self.stamp.size.saturating_sub(offset)).unwrap_or(usize::MAX).min(buf.len());
-        let Some(part) = buf.get_mut(..want).filter(|part| !part.is_empty()) else { return Ok(0) };
-        self.read(part, offset).inspect_err(|_| self.faults.note(InputFault::Changed(self.path.clone())))
+        let want = usize::try_from(self.stamp.size.saturating_sub(offset))
+            .unwrap_or(usize::MAX)
+            .min(buf.len());
+        let Some(part) = buf.get_mut(..want).filter(|part| !part.is_empty()) else {
+            return Ok(0);
+        };
+        self.read(part, offset)
+            .inspect_err(|_| self.faults.note(InputFault::Changed(self.path.clone())))
     }
 
     fn len(&self) -> u64 {

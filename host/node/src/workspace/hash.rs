@@ -38,26 +38,45 @@ pub struct Digested {
 /// # Errors
 /// When a file cannot be read, or keeps changing.
 pub fn digest(store: &Store, listed: Listed, threads: usize) -> Result<Files, WorkspaceError> {
-    let paths: Vec<PathBuf> = listed.listing.files().iter().map(|file| listed.root.join(&*file.path)).collect();
+    let paths: Vec<PathBuf> = listed
+        .listing
+        .files()
+        .iter()
+        .map(|file| listed.root.join(&*file.path))
+        .collect();
     // Sorted as text below one root is sorted as whole paths.
     let found = run(store, &paths, Some(&listed.stamps), threads, &now_ns);
-    let digests = found.into_iter().collect::<Result<Vec<Digested>, WorkspaceError>>()?;
+    let digests = found
+        .into_iter()
+        .collect::<Result<Vec<Digested>, WorkspaceError>>()?;
     Ok(Files::new(store.clone(), listed, digests))
 }
 
 /// Digests the files at these absolute paths, in any order; answers in the same order.
-pub fn digest_paths(store: &Store, paths: &[PathBuf], threads: usize) -> Vec<Result<Digested, WorkspaceError>> {
+pub fn digest_paths(
+    store: &Store,
+    paths: &[PathBuf],
+    threads: usize,
+) -> Vec<Result<Digested, WorkspaceError>> {
     let mut order: Vec<usize> = (0..paths.len()).collect();
     order.sort_by_key(|at| paths.get(*at));
-    let sorted: Vec<PathBuf> = order.iter().filter_map(|at| paths.get(*at).cloned()).collect();
-    let mut found: Vec<_> = order.into_iter().zip(run(store, &sorted, None, threads, &now_ns)).collect();
+    let sorted: Vec<PathBuf> = order
+        .iter()
+        .filter_map(|at| paths.get(*at).cloned())
+        .collect();
+    let mut found: Vec<_> = order
+        .into_iter()
+        .zip(run(store, &sorted, None, threads, &now_ns))
+        .collect();
     found.sort_by_key(|(at, _)| *at);
     found.into_iter().map(|(_, digested)| digested).collect()
 }
 
 /// Nanoseconds since 1970.
 pub(super) fn now_ns() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
 }
 
@@ -89,7 +108,11 @@ pub(super) fn run(
         let row = known.get(at).and_then(Option::as_ref);
         match row.and_then(|row| Some((row, row.digest_if(&stamp)?))) {
             Some((row, digest)) => {
-                outcomes.push(Some(Ok(Digested { digest, stamp, stored: false })));
+                outcomes.push(Some(Ok(Digested {
+                    digest,
+                    stamp,
+                    stored: false,
+                })));
                 if memo::wants_refresh(row, now_ns()) {
                     rows.push(Row::new(path, stamp, now_ns(), digest));
                 }
@@ -109,8 +132,17 @@ pub(super) fn run(
     }
     store.memo_write(rows);
     // Every index is either remembered, failed or hashed; a thread that died leaves its files unread.
-    let unread = |at: usize| unreadable(by_path.get(at).unwrap_or(&Path::new("")), io::Error::other("it was not read"));
-    outcomes.into_iter().enumerate().map(|(at, outcome)| outcome.unwrap_or_else(|| Err(unread(at)))).collect()
+    let unread = |at: usize| {
+        unreadable(
+            by_path.get(at).unwrap_or(&Path::new("")),
+            io::Error::other("it was not read"),
+        )
+    };
+    outcomes
+        .into_iter()
+        .enumerate()
+        .map(|(at, outcome)| outcome.unwrap_or_else(|| Err(unread(at))))
+        .collect()
 }
 
 type Hashed = (usize, Outcome, Option<Row>);
@@ -143,7 +175,12 @@ fn hash_all(
     std::thread::scope(|scope| {
         let others: Vec<_> = (1..threads).map(|_| scope.spawn(worker)).collect();
         let mut done = worker();
-        done.extend(others.into_iter().filter_map(|thread| thread.join().ok()).flatten());
+        done.extend(
+            others
+                .into_iter()
+                .filter_map(|thread| thread.join().ok())
+                .flatten(),
+        );
         done
     })
 }
@@ -161,22 +198,38 @@ fn hash(
         let digest = if settled {
             crate::store::hash_file(&file).map_err(|source| unreadable(path, source))?
         } else {
-            store.put_open_file(path, &file).map_err(|error| stored(path, error))?
+            store
+                .put_open_file(path, &file)
+                .map_err(|error| stored(path, error))?
         };
         if stamp(&file, path)? == before {
             let row = settled.then(|| Row::new(path, before, began, digest));
-            return Ok((Digested { digest, stamp: before, stored: !settled }, row));
+            return Ok((
+                Digested {
+                    digest,
+                    stamp: before,
+                    stored: !settled,
+                },
+                row,
+            ));
         }
     }
-    Err(WorkspaceError::Changing { path: path.to_owned() })
+    Err(WorkspaceError::Changing {
+        path: path.to_owned(),
+    })
 }
 
 fn stamp(file: &File, path: &Path) -> Result<Stamp, WorkspaceError> {
-    file.metadata().map(|found| Stamp::of(&found)).map_err(|source| unreadable(path, source))
+    file.metadata()
+        .map(|found| Stamp::of(&found))
+        .map_err(|source| unreadable(path, source))
 }
 
 fn unreadable(path: &Path, source: io::Error) -> WorkspaceError {
-    WorkspaceError::Unreadable { path: path.to_owned(), source }
+    WorkspaceError::Unreadable {
+        path: path.to_owned(),
+        source,
+    }
 }
 
 fn stored(path: &Path, error: StoreError) -> WorkspaceError {

@@ -76,9 +76,16 @@ pub struct Listed {
 /// # Errors
 /// When `root` or a folder that has to be looked into cannot be read, or when there are too many files.
 pub fn list(root: &Path, patterns: &[Pattern]) -> Result<Listed, WorkspaceError> {
-    let root = root.canonicalize().map_err(|source| unreadable(root, source))?;
-    let mut walk = Walk { root: &root, found: BTreeMap::new(), skipped: Vec::new() };
-    let (literals, globs): (Vec<&Pattern>, Vec<&Pattern>) = patterns.iter().partition(|pattern| pattern.is_literal());
+    let root = root
+        .canonicalize()
+        .map_err(|source| unreadable(root, source))?;
+    let mut walk = Walk {
+        root: &root,
+        found: BTreeMap::new(),
+        skipped: Vec::new(),
+    };
+    let (literals, globs): (Vec<&Pattern>, Vec<&Pattern>) =
+        patterns.iter().partition(|pattern| pattern.is_literal());
     for pattern in literals {
         walk.literal(pattern)?;
     }
@@ -86,19 +93,33 @@ pub fn list(root: &Path, patterns: &[Pattern]) -> Result<Listed, WorkspaceError>
     while let Some((folder, patterns)) = folders.pop() {
         walk.folder(&folder, &patterns, &mut folders)?;
     }
-    let (mut files, mut stamps) = (Vec::with_capacity(walk.found.len()), Vec::with_capacity(walk.found.len()));
+    let (mut files, mut stamps) = (
+        Vec::with_capacity(walk.found.len()),
+        Vec::with_capacity(walk.found.len()),
+    );
     for (path, (stamp, executable)) in walk.found {
-        files.push(FileEntry { path: path.into(), executable });
+        files.push(FileEntry {
+            path: path.into(),
+            executable,
+        });
         stamps.push(stamp);
     }
     let mut skipped = walk.skipped;
     skipped.sort();
     skipped.dedup();
-    Ok(Listed { listing: Listing::new(files), stamps, skipped, root })
+    Ok(Listed {
+        listing: Listing::new(files),
+        stamps,
+        skipped,
+        root,
+    })
 }
 
 fn unreadable(path: &Path, source: std::io::Error) -> WorkspaceError {
-    WorkspaceError::Unreadable { path: path.to_owned(), source }
+    WorkspaceError::Unreadable {
+        path: path.to_owned(),
+        source,
+    }
 }
 
 struct Walk<'a> {
@@ -110,7 +131,12 @@ struct Walk<'a> {
 impl Walk<'_> {
     /// A missing literal is the plan's to complain about.
     fn literal(&mut self, pattern: &Pattern) -> Result<(), WorkspaceError> {
-        let Some(path) = pattern.as_literal().filter(|path| !pattern.skips_path(path)) else { return Ok(()) };
+        let Some(path) = pattern
+            .as_literal()
+            .filter(|path| !pattern.skips_path(path))
+        else {
+            return Ok(());
+        };
         let absolute = self.root.join(path);
         let Ok(real) = absolute.canonicalize() else {
             if std::fs::symlink_metadata(&absolute).is_ok() {
@@ -152,7 +178,9 @@ impl Walk<'_> {
                 continue;
             };
             let path = join(folder, name);
-            let kind = entry.file_type().map_err(|source| unreadable(&entry.path(), source))?;
+            let kind = entry
+                .file_type()
+                .map_err(|source| unreadable(&entry.path(), source))?;
             if kind.is_dir() {
                 let inside: Vec<&Pattern> = patterns
                     .iter()
@@ -179,7 +207,12 @@ impl Walk<'_> {
     }
 
     /// Follows a link to a file, if it ends where patterns may look.
-    fn link(&mut self, path: String, absolute: &Path, patterns: &[&Pattern]) -> Result<(), WorkspaceError> {
+    fn link(
+        &mut self,
+        path: String,
+        absolute: &Path,
+        patterns: &[&Pattern],
+    ) -> Result<(), WorkspaceError> {
         let matched = |path: &str| patterns.iter().any(|pattern| pattern.matches(path));
         let (Ok(real), Ok(found)) = (absolute.canonicalize(), std::fs::metadata(absolute)) else {
             if matched(&path) {
@@ -188,7 +221,10 @@ impl Walk<'_> {
             return Ok(());
         };
         if found.is_dir() {
-            if patterns.iter().any(|pattern| pattern.may_match_below(&path)) {
+            if patterns
+                .iter()
+                .any(|pattern| pattern.may_match_below(&path))
+            {
                 self.skip(path, Why::LinkedFolder);
             }
             return Ok(());
@@ -231,5 +267,9 @@ impl Walk<'_> {
 }
 
 fn join(folder: &str, name: &str) -> String {
-    if folder.is_empty() { name.to_owned() } else { format!("{folder}/{name}") }
+    if folder.is_empty() {
+        name.to_owned()
+    } else {
+        format!("{folder}/{name}")
+    }
 }
