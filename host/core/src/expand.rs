@@ -16,6 +16,8 @@ use crate::pipeline::Pipeline;
 pub const MAX_INSTANCES: usize = 1_000_000;
 /// The most files that all tasks see together, counted once for tasks that say the same.
 pub const MAX_INPUT_MATCHES: usize = 20_000_000;
+/// The most that arguments, parameters and outputs of all instances may take up, in bytes, what is shared counted once.
+pub const MAX_FILLED_BYTES: u64 = 1 << 30;
 /// What a task whose duration was never recorded is taken to last, in milliseconds.
 pub const UNKNOWN_DURATION_MS: u64 = 1;
 
@@ -174,6 +176,9 @@ pub fn plan(
 }
 
 mod build;
+mod files;
+mod fill;
+mod items;
 
 #[cfg(test)]
 mod tests;

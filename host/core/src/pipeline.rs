@@ -6,9 +6,10 @@
 
 mod document;
 mod fields;
+pub(crate) mod overlap;
 mod parse;
 mod task;
-mod validate;
+pub(crate) mod validate;
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -38,6 +39,8 @@ pub const MAX_NAME_BYTES: usize = 64;
 pub const MAX_PIPELINE_NAME_BYTES: usize = 128;
 /// The longest foreach value, in bytes.
 pub const MAX_VALUE_BYTES: usize = 4096;
+/// The most keys of a matrix.
+pub const MAX_MATRIX_KEYS: usize = 32;
 /// The deepest that tables and lists in `params` may be nested.
 pub const MAX_NESTING: usize = 64;
 /// The most retries.

@@ -250,14 +250,20 @@ fn named(name: &str, names: &[&str]) -> Result<Placeholder, Option<String>> {
 /// Joins texts that follow one another and drops empty ones.
 fn merged(parts: Vec<Part>) -> Arc<[Part]> {
     let mut merged: Vec<Part> = Vec::with_capacity(parts.len());
+    let mut text = String::new();
     for part in parts {
-        match (merged.last_mut(), part) {
-            (_, Part::Text(text)) if text.is_empty() => {}
-            (Some(Part::Text(last)), Part::Text(text)) => {
-                *last = format!("{last}{text}").into();
+        match part {
+            Part::Text(more) => text.push_str(&more),
+            value @ Part::Value(_) => {
+                if !text.is_empty() {
+                    merged.push(Part::Text(std::mem::take(&mut text).into()));
+                }
+                merged.push(value);
             }
-            (_, part) => merged.push(part),
         }
+    }
+    if !text.is_empty() {
+        merged.push(Part::Text(text.into()));
     }
     merged.into()
 }

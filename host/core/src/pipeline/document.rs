@@ -60,6 +60,16 @@ impl Origin {
         diagnostic
     }
 
+    /// The bytes of a part of the string `text` that stands here; of the whole, where escapes move things.
+    pub(super) fn inside(&self, text: &str, part: &Range<usize>) -> Option<Range<usize>> {
+        const QUOTE: usize = 1;
+        let whole = self.span()?;
+        if whole.len() != text.len() + 2 * QUOTE {
+            return Some(whole);
+        }
+        Some(whole.start + QUOTE + part.start..whole.start + QUOTE + part.end)
+    }
+
     /// The order of two places of one document.
     pub(super) fn position(&self) -> usize {
         match &self.0 {
