@@ -1,12 +1,47 @@
-//! The compiled-code side of the sandbox.
+//! The shared engine: wasmtime's settings, the two kinds of floating point, and components ready to run.
+//!
+//! One [`Engine`] serves a process. Settings are fixed here because they are part of what a result means (see
+//! [`Engine::class`]): relaxed SIMD, 64-bit and multiple memories, tail calls, threads and garbage collection are off, so
+//! that what a guest computes does not depend on the machine; NaN bits are made canonical for [`Floats::Portable`] alone,
+//! because that costs a factor of two and more on floating-point code.
+//!
+//! Compiled code is kept in memory, and on disk by [`cache`](crate::cache). This is the only place that turns bytes into
+//! native code without compiling them, and it does so with what that cache vouches for alone.
 
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::hash::{Hash, Hasher};
 use std::io;
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
 
 use thiserror::Error;
+use wasmtime::component::types::{ComponentItem, Type};
+use wasmtime::component::{Component as Compiled, ComponentExportIndex, InstancePre, Linker};
+use wasmtime::{
+    Config, Enabled, InstanceAllocationStrategy, PoolingAllocationConfig, WasmBacktraceDetails,
+};
 
-use crate::load::LoadError;
+use crate::cache::{CodeCache, Key};
+use crate::drive::{Control, Stop};
+use crate::limits;
+use crate::load::{self, Description, LoadError};
+use crate::state::GuestState;
+
+/// The wasmtime that is built in; a test compares it with the lock file.
+const WASMTIME: &str = "48.0.8";
+/// Raised when settings or host interfaces change in a way that can change what a guest computes.
+const SETTINGS: u32 = 1;
+/// Components kept in memory; beyond it the one used longest ago goes.
+const MAX_LOADED: usize = 256;
+/// Most guests that may live at once, whatever is asked for: each reserves address space.
+const MAX_SLOTS: u32 = 1024;
+/// Bytes of a memory, of a table and of a fiber's stack that stay resident between two guests of one slot, where the
+/// kernel can say which pages were touched. Where it cannot, clearing untouched pages costs more than it saves.
+const KEEP_MEMORY_BYTES: usize = 4 << 20;
+const KEEP_TABLE_BYTES: usize = 64 << 10;
 
 /// Where an engine keeps things and how much it runs at once.
 #[derive(Clone, Debug)]
@@ -29,17 +64,55 @@ pub enum Floats {
 }
 
 /// Why there is no engine.
-#[derive(Debug, Error)]
+#[derive(Clone, Debug, Error)]
 pub enum EngineError {
     /// wasmtime refused the settings on this machine.
     #[error("cannot start the WebAssembly engine: {0}")]
     Wasmtime(String),
 }
 
+impl From<wasmtime::Error> for EngineError {
+    fn from(error: wasmtime::Error) -> Self {
+        Self::Wasmtime(format!("{error:#}"))
+    }
+}
+
 /// The shared WebAssembly engine. Cheap to clone.
 #[derive(Clone)]
 pub struct Engine {
-    pub(crate) shared: Arc<EngineConfig>,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    slots: u32,
+    spool_dir: Arc<Path>,
+    cache: Option<CodeCache>,
+    fast: Flavour,
+    portable: OnceLock<Result<Flavour, EngineError>>,
+    loaded: Mutex<Loaded>,
+    free: Mutex<u32>,
+    freed: Condvar,
+}
+
+/// One wasmtime engine and what is linked for it.
+struct Flavour {
+    engine: wasmtime::Engine,
+    linker: Linker<GuestState>,
+    /// Everything that shapes compiled code: wasmtime's version, its settings, this processor.
+    compatibility: [u8; 32],
+}
+
+/// Components in memory. Each has a lock of its own, so that two threads that want the same compile it once and two that
+/// want others do not wait for each other.
+#[derive(Default)]
+struct Loaded {
+    entries: HashMap<([u8; 32], Floats), Entry>,
+    clock: u64,
+}
+
+struct Entry {
+    component: Arc<Mutex<Option<Component>>>,
+    used: u64,
 }
 
 impl Engine {
@@ -48,8 +121,24 @@ impl Engine {
     /// # Errors
     /// When this machine cannot run one.
     pub fn new(config: EngineConfig) -> Result<Self, EngineError> {
+        let slots = config.slots.clamp(1, MAX_SLOTS);
+        let cache = config.cache_dir.as_deref().and_then(|path| {
+            CodeCache::open(path)
+                .inspect_err(|error| tracing::warn!(path = %path.display(), %error, "compiled code is not kept"))
+                .ok()
+        });
+        let shared = Shared {
+            slots,
+            spool_dir: config.spool_dir.into(),
+            cache,
+            fast: Flavour::new(Floats::Fast, slots)?,
+            portable: OnceLock::new(),
+            loaded: Mutex::default(),
+            free: Mutex::new(slots),
+            freed: Condvar::new(),
+        };
         Ok(Self {
-            shared: Arc::new(config),
+            shared: Arc::new(shared),
         })
     }
 
@@ -58,61 +147,400 @@ impl Engine {
     /// # Errors
     /// When it is no component that can run here.
     pub fn load(&self, bytes: &[u8], floats: Floats) -> Result<Component, LoadError> {
-        self.load_by_digest(*blake3::hash(bytes).as_bytes(), floats, || {
-            Ok(bytes.to_vec())
-        })
+        let digest = *blake3::hash(bytes).as_bytes();
+        self.find(digest, floats, || Ok(Cow::Borrowed(bytes)))
     }
 
     /// As [`load`](Self::load), but `bytes` is only asked for where neither memory nor disk holds the compiled code.
     ///
     /// # Errors
-    /// When it is no component that can run here, or its bytes cannot be read.
+    /// When it is no component that can run here, or its bytes cannot be read or are not those of `digest`.
     pub fn load_by_digest(
         &self,
         digest: [u8; 32],
         floats: Floats,
         bytes: impl FnOnce() -> io::Result<Vec<u8>>,
     ) -> Result<Component, LoadError> {
-        let _ = (bytes().map_err(LoadError::Io)?, floats);
-        Ok(Component {
-            digest,
-            imports: Vec::new().into(),
+        self.find(digest, floats, || {
+            let bytes = bytes()?;
+            if *blake3::hash(&bytes).as_bytes() != digest {
+                return Err(io::Error::new(
+                    io::ErrorKind::InvalidData,
+                    "its content is not that of its digest",
+                ));
+            }
+            Ok(Cow::Owned(bytes))
         })
     }
 
     /// The engine class: results that depend on the engine are comparable within it.
     #[must_use]
     pub fn class(&self, floats: Floats) -> String {
-        format!("{floats:?} {:?}", self.shared.cache_dir)
+        let version = env!("CARGO_PKG_VERSION");
+        match floats {
+            // Canonical NaNs leave nothing that differs between architectures.
+            Floats::Portable => {
+                format!("sykli-{version} wasmtime-{WASMTIME} settings-{SETTINGS} portable")
+            }
+            Floats::Fast => {
+                let architecture = std::env::consts::ARCH;
+                format!(
+                    "sykli-{version} wasmtime-{WASMTIME} settings-{SETTINGS} fast-{architecture}"
+                )
+            }
+        }
+    }
+
+    pub(crate) fn spool_dir(&self) -> Arc<Path> {
+        Arc::clone(&self.shared.spool_dir)
+    }
+
+    /// Waits until another guest may live.
+    ///
+    /// # Errors
+    /// With what there was to stop for.
+    pub(crate) fn slot(&self, control: &Control<'_>) -> Result<Slot<'_>, Stop> {
+        let mut free = self
+            .shared
+            .free
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        while *free == 0 {
+            if let Some(stop) = control.check() {
+                return Err(stop);
+            }
+            // A cancel does not notify this variable, so it is looked at now and then.
+            let waited = self
+                .shared
+                .freed
+                .wait_timeout(free, Duration::from_millis(20));
+            free = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        *free -= 1;
+        Ok(Slot(&self.shared))
+    }
+
+    fn flavour(&self, floats: Floats) -> Result<&Flavour, EngineError> {
+        match floats {
+            Floats::Fast => Ok(&self.shared.fast),
+            Floats::Portable => self
+                .shared
+                .portable
+                .get_or_init(|| Flavour::new(Floats::Portable, self.shared.slots))
+                .as_ref()
+                .map_err(Clone::clone),
+        }
+    }
+
+    fn find<'a>(
+        &self,
+        digest: [u8; 32],
+        floats: Floats,
+        bytes: impl FnOnce() -> io::Result<Cow<'a, [u8]>>,
+    ) -> Result<Component, LoadError> {
+        let entry = self
+            .shared
+            .loaded
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .entry((digest, floats));
+        let mut component = entry.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(component) = &*component {
+            return Ok(component.clone());
+        }
+        let flavour = self.flavour(floats)?;
+        let key = flavour.key(&digest);
+        let found = self.cached(flavour, key, digest);
+        let made = match found {
+            Some(found) => found,
+            None => self.compile(flavour, key, digest, &bytes().map_err(LoadError::Io)?)?,
+        };
+        Ok(component.insert(made).clone())
+    }
+
+    fn cached(&self, flavour: &Flavour, key: Key, digest: [u8; 32]) -> Option<Component> {
+        let cache = self.shared.cache.as_ref()?;
+        let cached = cache.get(key)?;
+        let component = Description::decode(&cached.description).and_then(|description| {
+            // SAFETY: `deserialize` asks for bytes that `serialize` of this same engine made. The cache gives only what
+            // this user alone could have written to its folder, under a key of wasmtime's version, settings and
+            // processor, and only after the checksum over key and content held.
+            #[allow(unsafe_code)]
+            let compiled = unsafe { Compiled::deserialize(&flavour.engine, &cached.code) }.ok()?;
+            Component::new(flavour, &compiled, digest, description).ok()
+        });
+        if component.is_none() {
+            cache.remove(key);
+        }
+        component
+    }
+
+    fn compile(
+        &self,
+        flavour: &Flavour,
+        key: Key,
+        digest: [u8; 32],
+        bytes: &[u8],
+    ) -> Result<Component, LoadError> {
+        let (bytes, description) = load::prepare(bytes)?;
+        let compiled = Compiled::from_binary(&flavour.engine, &bytes)
+            .map_err(|error| load::refused(&error))?;
+        let component = Component::new(flavour, &compiled, digest, description)?;
+        if let Some(cache) = &self.shared.cache
+            && let Ok(code) = compiled.serialize()
+        {
+            cache.put(key, &component.inner.description.encode(), &code);
+        }
+        Ok(component)
+    }
+}
+
+/// The permission to have one guest live.
+pub(crate) struct Slot<'a>(&'a Shared);
+
+impl Drop for Slot<'_> {
+    fn drop(&mut self) {
+        *self.0.free.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+        self.0.freed.notify_one();
+    }
+}
+
+impl Loaded {
+    fn entry(&mut self, key: ([u8; 32], Floats)) -> Arc<Mutex<Option<Component>>> {
+        self.clock += 1;
+        if !self.entries.contains_key(&key) && self.entries.len() >= MAX_LOADED {
+            let oldest = self
+                .entries
+                .iter()
+                .min_by_key(|(_, entry)| entry.used)
+                .map(|(key, _)| *key);
+            oldest.map(|oldest| self.entries.remove(&oldest));
+        }
+        let clock = self.clock;
+        let entry = self.entries.entry(key).or_insert_with(|| Entry {
+            component: Arc::default(),
+            used: clock,
+        });
+        entry.used = clock;
+        Arc::clone(&entry.component)
+    }
+}
+
+impl Flavour {
+    fn new(floats: Floats, slots: u32) -> Result<Self, EngineError> {
+        let mut config = config(floats)?;
+        config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(slots)));
+        let engine = match wasmtime::Engine::new(&config) {
+            Ok(engine) => engine,
+            Err(error) => {
+                // A limit on address space forbids the pool's reservation; guests run the same without, only slower.
+                tracing::warn!(%error, "no pool of instances");
+                config.allocation_strategy(InstanceAllocationStrategy::OnDemand);
+                wasmtime::Engine::new(&config)?
+            }
+        };
+        let mut linker = Linker::new(&engine);
+        crate::host::add_to_linker(&mut linker)?;
+        let mut hasher = Fingerprint(blake3::Hasher::new());
+        engine.precompile_compatibility_hash().hash(&mut hasher);
+        Ok(Self {
+            engine,
+            linker,
+            compatibility: *hasher.0.finalize().as_bytes(),
+        })
+    }
+
+    fn key(&self, digest: &[u8; 32]) -> Key {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&self.compatibility).update(digest);
+        hasher
+            .update(&SETTINGS.to_le_bytes())
+            .update(env!("CARGO_PKG_VERSION").as_bytes());
+        Key(*hasher.finalize().as_bytes())
+    }
+}
+
+/// A [`Hasher`] that keeps all it is given, for a fingerprint of 32 bytes.
+struct Fingerprint(blake3::Hasher);
+
+impl Hasher for Fingerprint {
+    fn finish(&self) -> u64 {
+        0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        self.0
+            .update(&(bytes.len() as u64).to_le_bytes())
+            .update(bytes);
+    }
+}
+
+fn config(floats: Floats) -> Result<Config, EngineError> {
+    let mut config = Config::new();
+    config
+        .consume_fuel(true)
+        .concurrency_support(false)
+        .max_wasm_stack(limits::STACK_BYTES)
+        .async_stack_size(limits::FIBER_STACK_BYTES)
+        .async_stack_zeroing(true)
+        .wasm_relaxed_simd(false)
+        .wasm_memory64(false)
+        .wasm_multi_memory(false)
+        .wasm_tail_call(false)
+        .wasm_custom_page_sizes(false)
+        .wasm_wide_arithmetic(false)
+        .cranelift_nan_canonicalization(floats == Floats::Portable)
+        .wasm_backtrace_details(WasmBacktraceDetails::Disable)
+        .wasm_backtrace_max_frames(NonZeroUsize::new(limits::BACKTRACE_FRAMES))
+        // Backtraces follow frame pointers; unwind tables would only be registered at every load for native debuggers.
+        .native_unwind_info(false);
+    Ok(config)
+}
+
+fn pool(slots: u32) -> PoolingAllocationConfig {
+    let mut pool = PoolingAllocationConfig::new();
+    pool.total_component_instances(slots)
+        .total_stacks(slots)
+        .total_core_instances(slots.saturating_mul(limits::INSTANCES))
+        .total_memories(slots.saturating_mul(limits::MEMORIES))
+        .total_tables(slots.saturating_mul(limits::TABLES))
+        .max_unused_warm_slots(slots)
+        // Twice what a guest may have: what is beyond its bounds is then refused when it runs, as the bound it met, and
+        // only the absurd when it is loaded.
+        .max_core_instances_per_component(limits::INSTANCES * 16)
+        .max_memories_per_component(limits::MEMORIES * 16)
+        .max_tables_per_component(limits::TABLES * 16)
+        .max_tables_per_module(limits::TABLES)
+        .max_memories_per_module(1)
+        .max_core_instance_size(4 << 20)
+        .max_component_instance_size(4 << 20)
+        .table_elements(limits::TABLE_ELEMENTS as usize)
+        .pagemap_scan(Enabled::Auto);
+    if pagemap_scan_exists() {
+        pool.linear_memory_keep_resident(KEEP_MEMORY_BYTES)
+            .table_keep_resident(KEEP_TABLE_BYTES);
+    }
+    pool
+}
+
+/// Whether the kernel can tell which pages were written (Linux 6.7): without that, keeping pages costs more than it saves.
+fn pagemap_scan_exists() -> bool {
+    let name = rustix::system::uname();
+    let mut numbers = name
+        .release()
+        .to_str()
+        .unwrap_or_default()
+        .split(['.', '-'])
+        .map(str::parse::<u32>);
+    match (numbers.next(), numbers.next()) {
+        (Some(Ok(major)), Some(Ok(minor))) => (major, minor) >= (6, 7),
+        _ => false,
     }
 }
 
 /// A component that can run. Cheap to clone.
 #[derive(Clone)]
 pub struct Component {
+    pub(crate) inner: Arc<Ready>,
+}
+
+/// What a run needs of a component.
+pub(crate) struct Ready {
     digest: [u8; 32],
-    imports: Arc<[String]>,
+    description: Description,
+    pub(crate) engine: wasmtime::Engine,
+    pub(crate) pre: InstancePre<GuestState>,
+    pub(crate) run: ComponentExportIndex,
+}
+
+/// The export `run` of the instance of this name, where its type is that of `wasi:cli/run`.
+fn run_of(compiled: &Compiled, instance: &str) -> Option<ComponentExportIndex> {
+    let instance = compiled.get_export_index(None, instance)?;
+    let (item, index) = compiled.get_export(Some(&instance), "run")?;
+    let ComponentItem::ComponentFunc(function) = item else {
+        return None;
+    };
+    let mut results = function.results();
+    let (Some(Type::Result(result)), None) = (results.next(), results.next()) else {
+        return None;
+    };
+    let is_run = function.params().len() == 0 && result.ok().is_none() && result.err().is_none();
+    is_run.then_some(index)
 }
 
 impl Component {
+    fn new(
+        flavour: &Flavour,
+        compiled: &Compiled,
+        digest: [u8; 32],
+        description: Description,
+    ) -> Result<Self, LoadError> {
+        let pre = flavour
+            .linker
+            .instantiate_pre(compiled)
+            .map_err(|error| load::unlinkable(&error))?;
+        let run =
+            run_of(compiled, &description.run).ok_or(LoadError::NotACommand { core: false })?;
+        let engine = flavour.engine.clone();
+        Ok(Self {
+            inner: Arc::new(Ready {
+                digest,
+                description,
+                engine,
+                pre,
+                run,
+            }),
+        })
+    }
+
     /// BLAKE3 of the bytes as given (before adapting).
     #[must_use]
     pub fn digest(&self) -> [u8; 32] {
-        self.digest
+        self.inner.digest
     }
-    /// Interfaces it imports.
+
+    /// Interfaces it imports, as it names them.
     #[must_use]
     pub fn imports(&self) -> &[String] {
-        &self.imports
+        &self.inner.description.imports
     }
+
     /// Whether it was a core module of WASI preview 1, adapted when loaded.
     #[must_use]
     pub fn adapted(&self) -> bool {
-        false
+        self.inner.description.adapted
     }
+
     /// Whether it imports `sykli:task`, so that it runs only under this executor.
     #[must_use]
     pub fn uses_task_interface(&self) -> bool {
-        false
+        self.imports()
+            .iter()
+            .any(|name| name.starts_with("sykli:task/"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn the_class_names_the_wasmtime_that_is_built_in() {
+        let lock = include_str!("../../Cargo.lock");
+        assert!(lock.contains(&format!("name = \"wasmtime\"\nversion = \"{WASMTIME}\"\n")));
+    }
+
+    #[test]
+    fn components_used_longest_ago_leave_memory_first() {
+        let mut loaded = Loaded::default();
+        let key = |n: usize| (*blake3::hash(&n.to_le_bytes()).as_bytes(), Floats::Fast);
+        for n in 0..MAX_LOADED {
+            loaded.entry(key(n));
+        }
+        loaded.entry(key(0));
+        loaded.entry(key(MAX_LOADED));
+        assert_eq!(loaded.entries.len(), MAX_LOADED);
+        assert!(loaded.entries.contains_key(&key(0)) && !loaded.entries.contains_key(&key(1)));
     }
 }

@@ -9,13 +9,18 @@
 //! store, links the host interfaces of [`mod@host`], drives the guest until it exits, traps or meets a bound, and
 //! collects what it left behind.
 
+mod cache;
+mod drive;
 mod engine;
 mod grant;
 pub mod host;
+mod imports;
+mod limits;
 mod load;
 mod outcome;
 mod sandbox;
 mod state;
+mod verdict;
 pub mod vfs;
 
 pub use engine::{Component, Engine, EngineConfig, EngineError, Floats};

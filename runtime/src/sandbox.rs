@@ -1,12 +1,32 @@
-//! One run: a store made, driven to its end and taken apart.
+//! One run: a store made, the guest driven to its end, what it left collected.
+//!
+//! [`Sandbox::run`] blocks the calling thread and uses nothing beyond it. Whatever the guest does becomes an
+//! [`Outcome`]; a panic of ours is caught and becomes one too ([`Status::HostFault`]). What a bound or an end means for a
+//! task is the caller's business.
 
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
-use crate::engine::{Component, Engine};
+use wasmtime::Store;
+use wasmtime::component::ResourceTable;
+
+use crate::drive::{Control, Stop};
+use crate::engine::{Component, Engine, Ready};
 use crate::grant::Grant;
-use crate::outcome::{Captured, Outcome, Status, Usage};
-use crate::vfs::{Mount, Source};
+use crate::host::clocks::{Clock, TimeMode};
+use crate::host::random::Random;
+use crate::host::sockets::Net;
+use crate::host::stdio::Stdio;
+use crate::host::task::Reports;
+use crate::limits::{self, Meter};
+use crate::outcome::{Captured, Limit, Outcome, Refusal, Refusals, Status, Usage};
+use crate::state::GuestState;
+use crate::verdict;
+use crate::vfs::{Collected, Mount, Quota, Source, Vfs};
+
+pub use crate::drive::CancelToken;
 
 /// Everything a run is given.
 pub struct Inputs {
@@ -87,23 +107,6 @@ pub struct Silent;
 
 impl Observer for Silent {}
 
-/// Ends a run from another thread.
-#[derive(Clone, Default)]
-pub struct CancelToken(Arc<AtomicBool>);
-
-impl CancelToken {
-    /// Ends every run that was given this token, and each that will be.
-    pub fn cancel(&self) {
-        self.0.store(true, Ordering::Release);
-    }
-
-    /// Whether [`cancel`](Self::cancel) was called.
-    #[must_use]
-    pub fn is_cancelled(&self) -> bool {
-        self.0.load(Ordering::Acquire)
-    }
-}
-
 /// Runs guests.
 #[derive(Clone)]
 pub struct Sandbox {
@@ -118,23 +121,202 @@ impl Sandbox {
     }
 
     /// Runs one guest to its end. Blocks the calling thread; never panics for anything the guest does.
+    ///
+    /// The time of the grant includes waiting for one of the engine's slots.
     pub fn run(
         &self,
-        _component: &Component,
-        _grant: &Grant,
-        _inputs: Inputs,
-        _observer: Arc<dyn Observer>,
-        _cancel: &CancelToken,
+        component: &Component,
+        grant: &Grant,
+        inputs: Inputs,
+        observer: Arc<dyn Observer>,
+        cancel: &CancelToken,
     ) -> Outcome {
-        Outcome {
-            status: Status::HostFault {
-                message: format!("{:?}", self.engine.shared.spool_dir),
-            },
-            usage: Usage::default(),
-            changes: Vec::new(),
-            stdout: Captured::default(),
-            stderr: Captured::default(),
-            refusals: Vec::new(),
+        let started = Instant::now();
+        let control = Control {
+            cancel,
+            deadline: started.checked_add(grant.timeout),
+        };
+        // The store is made and dropped inside, so a panic leaves nothing half-changed behind.
+        let run = || self.run_guest(&component.inner, grant, inputs, observer, &control, started);
+        let mut outcome = catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| {
+            let message = format!("the sandbox panicked: {}", panic_message(&*panic));
+            empty(Status::HostFault { message })
+        });
+        outcome.usage.wall = started.elapsed();
+        outcome
+    }
+
+    fn run_guest(
+        &self,
+        component: &Ready,
+        grant: &Grant,
+        inputs: Inputs,
+        observer: Arc<dyn Observer>,
+        control: &Control<'_>,
+        started: Instant,
+    ) -> Outcome {
+        let _slot = match self.engine.slot(control) {
+            Ok(slot) => slot,
+            Err(stop) => return empty(stopped(stop, grant)),
+        };
+        if let Some(limit) = beyond_bounds(component) {
+            return empty(Status::Limit(limit));
+        }
+        let state = self.state(grant, inputs, observer, started);
+        let clock = Arc::clone(&state.clock);
+        let mut store = Store::new(&component.engine, state);
+        if let Err(error) = configure(&mut store, grant) {
+            return empty(Status::HostFault {
+                message: error.to_string(),
+            });
+        }
+        let ended = control.drive(call(component, &mut store), &clock);
+        let left = store.get_fuel().unwrap_or(0);
+        let mut state = store.into_data();
+        let status = match ended {
+            Err(stop) => stopped(stop, grant),
+            Ok(Ok(())) => Status::Exited(0),
+            Ok(Err(error)) => verdict::of(&error, grant, &state.meter),
+        };
+        let fuel = grant.fuel.saturating_sub(left);
+        if let Some(wanted) = state.meter.refused_memory() {
+            state.refusals.note(Refusal::Memory {
+                limit: grant.memory_bytes,
+                wanted,
+            });
+        }
+        collect(state, status, fuel)
+    }
+
+    fn state(
+        &self,
+        grant: &Grant,
+        inputs: Inputs,
+        observer: Arc<dyn Observer>,
+        started: Instant,
+    ) -> GuestState {
+        let mode = match (grant.clock, grant.net.is_empty()) {
+            (true, _) => TimeMode::Real,
+            (false, true) => TimeMode::Virtual,
+            (false, false) => TimeMode::VirtualWaiting,
+        };
+        let quota = Quota {
+            bytes: grant.output_bytes,
+            entries: grant.output_entries,
+            spool_dir: self.engine.spool_dir(),
+        };
+        let mut table = ResourceTable::new();
+        table.set_max_capacity(limits::HANDLES as usize);
+        GuestState {
+            table,
+            vfs: Vfs::new(inputs.mounts, quota),
+            refusals: Refusals::default(),
+            meter: Meter::new(grant.memory_bytes),
+            fuel_limit: grant.fuel,
+            clock: Arc::new(Clock::new(mode, started)),
+            random: Random::new(grant.random, inputs.seed),
+            stdio: Stdio::new(inputs.stdin, grant),
+            args: inputs.args,
+            env: inputs.env,
+            task: inputs.task,
+            reports: Reports::new(grant.stdio_bytes),
+            net: Net::new(grant.net.clone()),
+            observer,
         }
     }
+}
+
+/// Memories and tables are known before anything is made, so their bound is met without making any.
+fn beyond_bounds(component: &Ready) -> Option<Limit> {
+    let required = component.pre.component().resources_required()?;
+    if required.num_memories > limits::MEMORIES {
+        return Some(Limit::Memories {
+            limit: limits::MEMORIES,
+        });
+    }
+    let tables = required.num_tables > limits::TABLES;
+    tables.then_some(Limit::Tables {
+        limit: limits::TABLES,
+        elements: limits::TABLE_ELEMENTS,
+    })
+}
+
+fn configure(store: &mut Store<GuestState>, grant: &Grant) -> wasmtime::Result<()> {
+    store.limiter(|state| &mut state.meter);
+    store.set_fuel(grant.fuel)?;
+    store.fuel_async_yield_interval(Some(limits::YIELD_FUEL))?;
+    store.set_hostcall_fuel(usize::try_from(limits::CALL_DATA_BYTES)?);
+    store.set_max_component_handles(limits::HANDLES as usize);
+    Ok(())
+}
+
+/// Instantiates the component and calls its `wasi:cli/run`. A guest that returns an error exits with 1.
+async fn call(component: &Ready, store: &mut Store<GuestState>) -> wasmtime::Result<()> {
+    let instance = component.pre.instantiate_async(&mut *store).await?;
+    let run = instance.get_typed_func::<(), (Result<(), ()>,)>(&mut *store, &component.run)?;
+    let (result,) = run.call_async(&mut *store, ()).await?;
+    result.map_err(|()| crate::state::End::Exit(1).into())
+}
+
+fn stopped(stop: Stop, grant: &Grant) -> Status {
+    match stop {
+        Stop::Cancelled => Status::Cancelled,
+        Stop::Deadline => Status::TimedOut {
+            limit: grant.timeout,
+        },
+    }
+}
+
+/// Takes the state apart.
+fn collect(mut state: GuestState, status: Status, fuel: u64) -> Outcome {
+    state.reports.finish(&*state.observer);
+    let (left, status) = match state.vfs.finish() {
+        Ok(left) => (left, status),
+        // Whatever the guest made of it: its files are not what it wrote.
+        Err(error) => (
+            Collected::default(),
+            Status::HostFault {
+                message: error.to_string(),
+            },
+        ),
+    };
+    for refusal in state.net.refusals().into_iter().chain(left.refusals) {
+        state.refusals.note(refusal);
+    }
+    let (stdout, stderr) = state.stdio.finish();
+    let usage = Usage {
+        fuel,
+        peak_memory_bytes: state.meter.peak_memory(),
+        wall: std::time::Duration::ZERO,
+        output_bytes: left.output_bytes,
+        output_entries: left.output_entries,
+    };
+    Outcome {
+        status,
+        usage,
+        changes: left.changes,
+        stdout,
+        stderr,
+        refusals: state.refusals.into_vec(),
+    }
+}
+
+/// The outcome of a run in which no guest came to live.
+fn empty(status: Status) -> Outcome {
+    Outcome {
+        status,
+        usage: Usage::default(),
+        changes: Vec::new(),
+        stdout: Captured::default(),
+        stderr: Captured::default(),
+        refusals: Vec::new(),
+    }
+}
+
+fn panic_message(panic: &(dyn Any + Send)) -> &str {
+    panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("without a message")
 }

@@ -1,0 +1,351 @@
+//! Compiled code on disk: entries that only this user can have written, each with its own checksum.
+//!
+//! Native code is trusted when it is loaded, so an entry counts only if it comes from a folder that belongs to this user
+//! and that nobody else can write, and if every byte of it is what was written (BLAKE3 over key, description and code).
+//! Anything else is a miss: a wrong length, a flipped bit, an entry of another engine, a folder that cannot be read.
+//! Nothing here fails a run, and nothing here interprets the code.
+//!
+//! One file an entry, named by its key: `magic ‖ description length (u32 LE) ‖ code length (u64 LE) ‖ BLAKE3 ‖ description
+//! ‖ code`. Written beside and renamed, so that readers and killed writers never meet half of one.
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::SystemTime;
+
+use rustix::fs::{AtFlags, Mode, OFlags};
+
+const MAGIC: &[u8; 8] = b"sykcode1";
+const HEADER_BYTES: usize = 8 + 4 + 8 + 32;
+/// An entry beyond this is not read: nothing that passes the checks of a load compiles to more.
+const MAX_ENTRY_BYTES: u64 = 2 << 30;
+/// What all entries may take; beyond it the oldest go.
+const MAX_TOTAL_BYTES: u64 = 4 << 30;
+
+/// What identifies compiled code: the component and everything that shapes its compilation.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Key(pub(crate) [u8; 32]);
+
+impl Key {
+    fn file_name(self) -> String {
+        let mut name = String::with_capacity(64);
+        for byte in self.0 {
+            name.push(char::from(HEX[usize::from(byte >> 4)]));
+            name.push(char::from(HEX[usize::from(byte & 15)]));
+        }
+        name
+    }
+}
+
+const HEX: &[u8; 16] = b"0123456789abcdef";
+
+/// One entry.
+pub(crate) struct Cached {
+    pub(crate) description: Vec<u8>,
+    pub(crate) code: Vec<u8>,
+}
+
+/// The folder of compiled code.
+pub(crate) struct CodeCache {
+    path: PathBuf,
+    dir: OwnedFd,
+    writes: AtomicU64,
+}
+
+impl CodeCache {
+    /// Opens the folder, made if it is missing.
+    ///
+    /// # Errors
+    /// When it is not a folder that this user alone can write.
+    pub(crate) fn open(path: &Path) -> io::Result<Self> {
+        use std::os::unix::fs::DirBuilderExt as _;
+        std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(path)?;
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let dir = rustix::fs::open(path, flags, Mode::empty())?;
+        let stat = rustix::fs::fstat(&dir)?;
+        if stat.st_uid != rustix::process::geteuid().as_raw() {
+            return Err(io::Error::new(
+                io::ErrorKind::PermissionDenied,
+                "it belongs to another user",
+            ));
+        }
+        if stat.st_mode & 0o022 != 0 {
+            return Err(io::Error::new(
+                io::ErrorKind::PermissionDenied,
+                "others can write to it",
+            ));
+        }
+        if stat.st_mode & 0o077 != 0 {
+            rustix::fs::fchmod(&dir, Mode::RWXU)?;
+        }
+        Ok(Self {
+            path: path.to_owned(),
+            dir,
+            writes: AtomicU64::new(0),
+        })
+    }
+
+    /// The entry of `key`, if there is one and every byte of it is as written. A bad one is removed.
+    pub(crate) fn get(&self, key: Key) -> Option<Cached> {
+        let name = key.file_name();
+        let file = rustix::fs::openat(
+            &self.dir,
+            &name,
+            OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK,
+            Mode::empty(),
+        );
+        let file = File::from(file.ok()?);
+        let entry = read(&file, key);
+        match entry {
+            Some(_) => touch(&file),
+            None => {
+                tracing::debug!(entry = name, "compiled code is damaged: removed");
+                self.remove(key);
+            }
+        }
+        entry
+    }
+
+    /// Keeps an entry; whether that worked is of no consequence.
+    pub(crate) fn put(&self, key: Key, description: &[u8], code: &[u8]) {
+        if let Err(error) = self.try_put(key, description, code) {
+            tracing::debug!(%error, "compiled code is not kept");
+        }
+        if let Err(error) = self.prune(MAX_TOTAL_BYTES) {
+            tracing::debug!(%error, "compiled code is not pruned");
+        }
+    }
+
+    /// Removes an entry that is of no use.
+    pub(crate) fn remove(&self, key: Key) {
+        let _ = rustix::fs::unlinkat(&self.dir, key.file_name(), AtFlags::empty());
+    }
+
+    fn try_put(&self, key: Key, description: &[u8], code: &[u8]) -> io::Result<()> {
+        let header = header(key, description, code)?;
+        let count = self.writes.fetch_add(1, Ordering::Relaxed);
+        let temporary = format!(".{}.{count}.tmp", std::process::id());
+        let written = self.write_new(&temporary, &[&header, description, code]);
+        let renamed = written.and_then(|()| {
+            Ok(rustix::fs::renameat(
+                &self.dir,
+                &temporary,
+                &self.dir,
+                key.file_name(),
+            )?)
+        });
+        if renamed.is_err() {
+            let _ = rustix::fs::unlinkat(&self.dir, &temporary, AtFlags::empty());
+        }
+        renamed
+    }
+
+    fn write_new(&self, name: &str, parts: &[&[u8]]) -> io::Result<()> {
+        let flags =
+            OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let mut file = File::from(rustix::fs::openat(
+            &self.dir,
+            name,
+            flags,
+            Mode::RUSR | Mode::WUSR,
+        )?);
+        parts.iter().try_for_each(|part| file.write_all(part))
+    }
+
+    /// Removes the entries used longest ago until all of them take at most `most` bytes, and what killed writers left.
+    fn prune(&self, most: u64) -> io::Result<()> {
+        let mut entries = Vec::new();
+        let mut total = 0u64;
+        for entry in std::fs::read_dir(&self.path)? {
+            let entry = entry?;
+            let Ok(metadata) = entry.metadata() else {
+                continue;
+            };
+            let used = metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH);
+            total = total.saturating_add(metadata.len());
+            entries.push((used, metadata.len(), entry.file_name()));
+        }
+        if total <= most {
+            return Ok(());
+        }
+        entries.sort();
+        for (_, bytes, name) in entries {
+            if total <= most {
+                break;
+            }
+            if rustix::fs::unlinkat(&self.dir, name, AtFlags::empty()).is_ok() {
+                total = total.saturating_sub(bytes);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Marks an entry as used, for pruning. Once an hour is enough.
+fn touch(file: &File) {
+    let now = SystemTime::now();
+    let used = file
+        .metadata()
+        .and_then(|metadata| metadata.modified())
+        .unwrap_or(now);
+    if now
+        .duration_since(used)
+        .is_ok_and(|age| age.as_secs() > 3600)
+    {
+        let _ = file.set_modified(now);
+    }
+}
+
+fn checksum(key: Key, lengths: &[u8], description: &[u8], code: &[u8]) -> [u8; 32] {
+    let mut hasher = blake3::Hasher::new();
+    hasher
+        .update(&key.0)
+        .update(lengths)
+        .update(description)
+        .update(code);
+    *hasher.finalize().as_bytes()
+}
+
+fn header(key: Key, description: &[u8], code: &[u8]) -> io::Result<Vec<u8>> {
+    let too_large = |_| io::Error::from(io::ErrorKind::FileTooLarge);
+    let mut header = Vec::with_capacity(HEADER_BYTES);
+    header.extend_from_slice(MAGIC);
+    header.extend_from_slice(
+        &u32::try_from(description.len())
+            .map_err(too_large)?
+            .to_le_bytes(),
+    );
+    header.extend_from_slice(&u64::try_from(code.len()).map_err(too_large)?.to_le_bytes());
+    let sum = checksum(key, header.get(8..).unwrap_or_default(), description, code);
+    header.extend_from_slice(&sum);
+    Ok(header)
+}
+
+/// Reads and checks an entry; None whatever is wrong with it.
+fn read(mut file: &File, key: Key) -> Option<Cached> {
+    let metadata = file.metadata().ok()?;
+    let size = metadata.len();
+    if !metadata.is_file() || size > MAX_ENTRY_BYTES {
+        return None;
+    }
+    let mut header = [0; HEADER_BYTES];
+    file.read_exact(&mut header).ok()?;
+    let (magic, rest) = header.split_first_chunk::<8>()?;
+    let (lengths, sum) = rest.split_first_chunk::<12>()?;
+    let (description_len, code_len) = lengths.split_first_chunk::<4>()?;
+    let description_len = u64::from(u32::from_le_bytes(*description_len));
+    let code_len = u64::from_le_bytes(code_len.try_into().ok()?);
+    let expected = (HEADER_BYTES as u64)
+        .checked_add(description_len)?
+        .checked_add(code_len)?;
+    if magic != MAGIC || size != expected {
+        return None;
+    }
+    let mut description = vec![0; usize::try_from(description_len).ok()?];
+    let mut code = vec![0; usize::try_from(code_len).ok()?];
+    file.read_exact(&mut description).ok()?;
+    file.read_exact(&mut code).ok()?;
+    (checksum(key, lengths, &description, &code)[..] == *sum)
+        .then_some(Cached { description, code })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    const KEY: Key = Key([7; 32]);
+
+    fn cache() -> (tempfile::TempDir, CodeCache) {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = CodeCache::open(&dir.path().join("code")).unwrap();
+        (dir, cache)
+    }
+
+    #[test]
+    fn what_was_put_is_got() {
+        let (_dir, cache) = cache();
+        assert!(cache.get(KEY).is_none());
+        cache.put(KEY, b"what", b"code");
+        let entry = cache.get(KEY).unwrap();
+        assert_eq!(
+            (&entry.description[..], &entry.code[..]),
+            (&b"what"[..], &b"code"[..])
+        );
+        assert!(cache.get(Key([8; 32])).is_none());
+        let mode = std::fs::metadata(&cache.path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o700);
+    }
+
+    #[test]
+    fn any_flipped_byte_any_cut_and_any_other_name_is_a_miss() {
+        let (_dir, cache) = cache();
+        cache.put(KEY, b"what", b"code");
+        let path = cache.path.join(KEY.file_name());
+        let good = std::fs::read(&path).unwrap();
+        for at in 0..good.len() {
+            let mut bad = good.clone();
+            bad[at] ^= 1;
+            std::fs::write(&path, bad).unwrap();
+            assert!(cache.get(KEY).is_none(), "byte {at} flipped");
+            assert!(!path.exists(), "a bad entry is removed");
+        }
+        for len in 0..good.len() {
+            std::fs::write(&path, &good[..len]).unwrap();
+            assert!(cache.get(KEY).is_none(), "cut to {len}");
+        }
+        std::fs::write(&path, [&good[..], b"x"].concat()).unwrap();
+        assert!(cache.get(KEY).is_none(), "a byte too long");
+        std::fs::write(cache.path.join(Key([8; 32]).file_name()), &good).unwrap();
+        assert!(
+            cache.get(Key([8; 32])).is_none(),
+            "the entry of another key"
+        );
+        std::fs::write(&path, &good).unwrap();
+        assert!(cache.get(KEY).is_some());
+    }
+
+    #[test]
+    fn a_folder_that_others_can_write_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o777)).unwrap();
+        assert!(CodeCache::open(dir.path()).is_err());
+        std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+        assert!(CodeCache::open(dir.path()).is_ok());
+        let link = dir.path().join("link");
+        std::os::unix::fs::symlink(dir.path(), &link).unwrap();
+        assert!(CodeCache::open(&link).is_err());
+    }
+
+    #[test]
+    fn an_entry_that_is_a_link_is_a_miss() {
+        let (dir, cache) = cache();
+        cache.put(KEY, b"what", b"code");
+        let path = cache.path.join(KEY.file_name());
+        std::fs::rename(&path, dir.path().join("elsewhere")).unwrap();
+        std::os::unix::fs::symlink(dir.path().join("elsewhere"), &path).unwrap();
+        assert!(cache.get(KEY).is_none());
+    }
+
+    #[test]
+    fn pruning_removes_the_oldest() {
+        let (_dir, cache) = cache();
+        for n in 0..4u8 {
+            cache.put(Key([n; 32]), b"", &[0; 1000]);
+            let file = File::open(cache.path.join(Key([n; 32]).file_name())).unwrap();
+            let when = SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(u64::from(n));
+            file.set_modified(when).unwrap();
+        }
+        cache.prune(2500).unwrap();
+        let kept: Vec<bool> = (0..4u8)
+            .map(|n| cache.path.join(Key([n; 32]).file_name()).exists())
+            .collect();
+        assert_eq!(kept, [false, false, true, true]);
+    }
+}

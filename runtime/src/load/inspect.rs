@@ -1,0 +1,337 @@
+//! Reads a WebAssembly binary once, section by section: what it imports and exports, and what it would cost to compile.
+//!
+//! A count that is too high ends the reading. Only what is affordable by these counts is then validated.
+
+use wasmparser::{
+    BinaryReaderError, Chunk, ComponentExternalKind, Encoding, ExternalKind, FunctionBody, Parser,
+    Payload, Validator, WasmFeatures,
+};
+
+use super::LoadError;
+
+/// Bytes of a component.
+const MAX_BYTES: u64 = 256 << 20;
+/// Functions of all its modules.
+const MAX_FUNCTIONS: u64 = 250_000;
+/// Types of all its modules and components.
+const MAX_TYPES: u64 = 100_000;
+/// Items of the component model: instances, aliases, canonical functions, exports.
+const MAX_ITEMS: u64 = 200_000;
+/// Modules and components inside it.
+const MAX_MODULES: u64 = 1_000;
+/// Components within components.
+const MAX_DEPTH: u64 = 32;
+/// Bytes of one function.
+const MAX_BODY_BYTES: u64 = 1 << 20;
+/// Locals of one function.
+const MAX_LOCALS: u64 = 20_000;
+/// Locals times bytes of one function: register allocation grows with both.
+const MAX_LOCALS_BY_BODY: u64 = 1 << 30;
+
+/// Whether the bytes are a component or a core module.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Shape {
+    Component,
+    Module,
+}
+
+/// What was found.
+#[derive(Debug)]
+pub(crate) struct Inspected {
+    pub(crate) shape: Shape,
+    /// Of a component: what it imports, by name. Of a module: nothing.
+    pub(crate) imports: Vec<String>,
+    /// Of a module: module and name of each import. Of a component: nothing.
+    pub(crate) core_imports: Vec<(String, String)>,
+    /// The name under which a component exports `wasi:cli/run`.
+    pub(crate) run: Option<String>,
+    /// Whether a module exports a function `_start`.
+    pub(crate) start: bool,
+}
+
+/// Counts against the limits while reading.
+#[derive(Default)]
+struct Counts {
+    functions: u64,
+    types: u64,
+    items: u64,
+    modules: u64,
+}
+
+fn at_most(have: u64, limit: u64, what: &'static str) -> Result<(), LoadError> {
+    if have > limit {
+        Err(LoadError::TooComplex { what, have, limit })
+    } else {
+        Ok(())
+    }
+}
+
+fn add(total: &mut u64, more: u64, limit: u64, what: &'static str) -> Result<(), LoadError> {
+    *total = total.saturating_add(more);
+    at_most(*total, limit, what)
+}
+
+fn malformed(error: &BinaryReaderError) -> LoadError {
+    LoadError::Malformed {
+        offset: error.offset() as u64,
+        message: super::one_line(error.message()),
+    }
+}
+
+/// Reads all of `bytes`.
+///
+/// # Errors
+/// When they are not WebAssembly, end early, break the format or hold too much.
+pub(crate) fn inspect(bytes: &[u8]) -> Result<Inspected, LoadError> {
+    at_most(bytes.len() as u64, MAX_BYTES, "bytes")?;
+    let shape = shape(bytes)?;
+    let mut inspected = Inspected {
+        shape,
+        imports: Vec::new(),
+        core_imports: Vec::new(),
+        run: None,
+        start: false,
+    };
+    let mut counts = Counts::default();
+    let mut parser = Parser::new(0);
+    let mut outer = Vec::new();
+    let mut rest = bytes;
+    loop {
+        let parsed =
+            parser
+                .parse(rest, rest.is_empty())
+                .map_err(|error| match rest.is_empty() {
+                    true => LoadError::Truncated {
+                        offset: bytes.len() as u64,
+                    },
+                    false => malformed(&error),
+                })?;
+        let Chunk::Parsed { consumed, payload } = parsed else {
+            return Err(LoadError::Truncated {
+                offset: bytes.len() as u64,
+            });
+        };
+        rest = rest.get(consumed..).unwrap_or_default();
+        match payload {
+            Payload::ModuleSection { parser: inner, .. }
+            | Payload::ComponentSection { parser: inner, .. } => {
+                add(&mut counts.modules, 1, MAX_MODULES, "modules")?;
+                at_most(outer.len() as u64 + 1, MAX_DEPTH, "nested components")?;
+                outer.push(std::mem::replace(&mut parser, inner));
+            }
+            Payload::End(_) => match outer.pop() {
+                Some(parent) => parser = parent,
+                None => return Ok(inspected),
+            },
+            payload => {
+                counts.count(&payload)?;
+                if outer.is_empty() {
+                    inspected.note(payload).map_err(|error| malformed(&error))?;
+                }
+            }
+        }
+    }
+}
+
+/// Validates all of `bytes`, features that the engine has switched off included: those it refuses by their name.
+///
+/// # Errors
+/// With the first place that is not valid.
+pub(crate) fn validate(bytes: &[u8]) -> Result<(), LoadError> {
+    let mut validator = Validator::new_with_features(WasmFeatures::all());
+    validator
+        .validate_all(bytes)
+        .map(|_| ())
+        .map_err(|error| malformed(&error))
+}
+
+/// What the first bytes say; a text or another binary is named.
+fn shape(bytes: &[u8]) -> Result<Shape, LoadError> {
+    const MODULE: &[u8] = b"\0asm\x01\0\0\0";
+    let found = match bytes {
+        [] => "an empty file",
+        _ if Parser::is_component(bytes) => return Ok(Shape::Component),
+        _ if bytes.starts_with(MODULE) => return Ok(Shape::Module),
+        _ if MODULE.starts_with(bytes) => {
+            return Err(LoadError::Truncated {
+                offset: bytes.len() as u64,
+            });
+        }
+        _ if bytes.starts_with(b"\0asm") => {
+            let message = "a version of WebAssembly that is not known".to_owned();
+            return Err(LoadError::Malformed { offset: 4, message });
+        }
+        _ if bytes.starts_with(b"\x7fELF") => "a native program (ELF)",
+        _ if bytes.starts_with(b"#!") => "a script",
+        _ if bytes.trim_ascii_start().starts_with(b"(module")
+            || bytes.trim_ascii_start().starts_with(b"(component") =>
+        {
+            "WebAssembly text (convert it with `wasm-tools parse`)"
+        }
+        _ if bytes.starts_with(b"PK\x03\x04") || bytes.starts_with(b"\x1f\x8b") => "an archive",
+        _ if std::str::from_utf8(bytes.get(..256).unwrap_or(bytes)).is_ok() => "a text file",
+        _ => "some other binary",
+    };
+    Err(LoadError::NotWasm { found })
+}
+
+impl Counts {
+    fn count(&mut self, payload: &Payload<'_>) -> Result<(), LoadError> {
+        use Payload as P;
+        let types = match payload {
+            P::TypeSection(section) => section.count(),
+            P::CoreTypeSection(section) => section.count(),
+            P::ComponentTypeSection(section) => section.count(),
+            _ => 0,
+        };
+        let items = match payload {
+            P::InstanceSection(section) => section.count(),
+            P::ComponentInstanceSection(section) => section.count(),
+            P::ComponentAliasSection(section) => section.count(),
+            P::ComponentCanonicalSection(section) => section.count(),
+            P::ExportSection(section) => section.count(),
+            P::ImportSection(section) => section.count(),
+            P::GlobalSection(section) => section.count(),
+            _ => 0,
+        };
+        add(&mut self.types, u64::from(types), MAX_TYPES, "types")?;
+        add(&mut self.items, u64::from(items), MAX_ITEMS, "items")?;
+        match payload {
+            P::CodeSectionStart { count, .. } => add(
+                &mut self.functions,
+                u64::from(*count),
+                MAX_FUNCTIONS,
+                "functions",
+            ),
+            P::CodeSectionEntry(body) => body_is_affordable(body),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn body_is_affordable(body: &FunctionBody<'_>) -> Result<(), LoadError> {
+    let bytes = body.range().len() as u64;
+    at_most(bytes, MAX_BODY_BYTES, "bytes in one function")?;
+    let mut locals = 0u64;
+    for group in body
+        .get_locals_reader()
+        .map_err(|error| malformed(&error))?
+    {
+        let (count, _) = group.map_err(|error| malformed(&error))?;
+        add(
+            &mut locals,
+            u64::from(count),
+            MAX_LOCALS,
+            "locals in one function",
+        )?;
+    }
+    at_most(
+        locals.saturating_mul(bytes),
+        MAX_LOCALS_BY_BODY,
+        "locals × bytes in one function",
+    )
+}
+
+impl Inspected {
+    /// Takes note of what a section of the outermost module or component imports and exports.
+    fn note(&mut self, payload: Payload<'_>) -> Result<(), BinaryReaderError> {
+        match payload {
+            Payload::Version { encoding, .. } => debug_assert_eq!(
+                self.shape,
+                if encoding == Encoding::Component {
+                    Shape::Component
+                } else {
+                    Shape::Module
+                }
+            ),
+            Payload::ImportSection(section) => {
+                for import in section.into_imports() {
+                    let import = import?;
+                    self.core_imports
+                        .push((import.module.to_owned(), import.name.to_owned()));
+                }
+            }
+            Payload::ExportSection(section) => {
+                for export in section {
+                    let export = export?;
+                    self.start |= export.name == "_start" && export.kind == ExternalKind::Func;
+                }
+            }
+            Payload::ComponentImportSection(section) => {
+                for import in section {
+                    self.imports.push(import?.name.name.to_owned());
+                }
+            }
+            Payload::ComponentExportSection(section) => {
+                for export in section {
+                    let export = export?;
+                    let is_run = export.name.name.starts_with("wasi:cli/run@0.2.");
+                    if is_run && export.kind == ComponentExternalKind::Instance {
+                        self.run = Some(export.name.name.to_owned());
+                    }
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn what_is_not_wasm_is_named() {
+        for (bytes, expected) in [
+            (&b""[..], "empty"),
+            (b"\x7fELF\x02\x01", "native"),
+            (b"#!/bin/sh\n", "script"),
+            (b"  (component)", "text"),
+            (b"hello", "text"),
+            (b"\xff\xfe\0\x01", "binary"),
+        ] {
+            let LoadError::NotWasm { found } = inspect(bytes).unwrap_err() else {
+                panic!("{bytes:?}")
+            };
+            assert!(found.contains(expected), "{found}");
+        }
+    }
+
+    #[test]
+    fn a_cut_component_is_truncated_wherever_it_is_cut_inside_a_section() {
+        let module = wat::parse_str("(module (func (export \"_start\")))").unwrap();
+        assert!(inspect(&module).unwrap().start);
+        let mut truncated = 0;
+        for len in 1..module.len() {
+            match inspect(&module[..len]) {
+                Err(LoadError::Truncated { .. }) => truncated += 1,
+                // Between two sections a shorter module is a module.
+                Ok(_) | Err(LoadError::Malformed { .. }) => {}
+                Err(other) => panic!("{len}: {other}"),
+            }
+        }
+        assert!(truncated > 10);
+    }
+
+    #[test]
+    fn functions_that_are_too_large_are_refused() {
+        let bomb = |locals: &str, body: &str| {
+            let module = format!("(component (core module (func {locals} {body})))");
+            inspect(&wat::parse_str(module).unwrap())
+                .map(|_| ())
+                .unwrap_err()
+        };
+        let too_complex = |error| matches!(error, LoadError::TooComplex { .. });
+        assert!(too_complex(bomb(
+            &format!("(local {})", "i64 ".repeat(30_000)),
+            ""
+        )));
+        assert!(too_complex(bomb("", &"nop ".repeat(2 << 20))));
+        assert!(too_complex(bomb(
+            &format!("(local {})", "i64 ".repeat(10_000)),
+            &"nop ".repeat(500_000)
+        )));
+    }
+}
