@@ -151,13 +151,19 @@ impl Template {
     #[must_use]
     pub fn fill(&self, bindings: &Bindings<'_>, escape: Escape) -> String {
         let mut filled = String::with_capacity(self.text.len() + bindings.item.len());
+        self.fill_into(&mut filled, bindings, escape);
+        filled
+    }
+
+    /// Fills in the placeholders, into a buffer that the caller uses again; what it held is dropped.
+    pub(crate) fn fill_into(&self, filled: &mut String, bindings: &Bindings<'_>, escape: Escape) {
+        filled.clear();
         for part in &*self.parts {
             match part {
                 Part::Text(text) => filled.push_str(text),
-                Part::Value(placeholder) => bindings.write(&mut filled, placeholder, escape),
+                Part::Value(placeholder) => bindings.write(filled, placeholder, escape),
             }
         }
-        filled
     }
 }
 

@@ -192,6 +192,10 @@ impl Builder<'_> {
         priority: u64,
     ) {
         let filler = Filler::new(task);
+        if let Err(diagnostic) = filler.admit(count, &self.budget) {
+            self.found.push(diagnostic);
+            return;
+        }
         let mut odometer = items.odometer();
         self.instances.reserve(count as usize);
         for index in 0..count {

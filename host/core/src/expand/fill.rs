@@ -15,11 +15,20 @@ use crate::template::{Bindings, Escape, Template};
 #[derive(Default)]
 pub(super) struct Budget {
     spent_bytes: u64,
+    /// Where texts are put together; kept, so that a text costs one allocation.
+    scratch: String,
 }
 
 impl Budget {
     fn spend(&mut self, bytes: usize) {
         self.spent_bytes = self.spent_bytes.saturating_add(bytes as u64);
+    }
+
+    /// Fills in one template.
+    fn fill(&mut self, template: &Template, bindings: &Bindings<'_>, escape: Escape) -> &str {
+        template.fill_into(&mut self.scratch, bindings, escape);
+        self.spend(self.scratch.len());
+        &self.scratch
     }
 
     pub(super) fn is_spent(&self) -> bool {
@@ -78,6 +87,41 @@ impl<'a> Filler<'a> {
         }
     }
 
+    /// Refuses what so many instances cannot but exceed, before any is made.
+    ///
+    /// # Errors
+    /// When the lists alone are too much.
+    pub(super) fn admit(&self, count: u32, budget: &Budget) -> Result<(), Diagnostic> {
+        let args = if self.all_args.is_some() {
+            0
+        } else {
+            self.args.len() * size_of::<Arc<str>>()
+        };
+        let outputs = if self.all_outputs.is_some() {
+            0
+        } else {
+            self.outputs.len() * size_of::<Pattern>()
+        };
+        let least = (args as u64 + outputs as u64).saturating_mul(count.into());
+        if budget.spent_bytes.saturating_add(least) > MAX_FILLED_BYTES {
+            Err(self.too_much())
+        } else {
+            Ok(())
+        }
+    }
+
+    fn too_much(&self) -> Diagnostic {
+        let name = &self.task.name;
+        let message = format!(
+            "up to task `{name}`, what all instances are told takes more than {MAX_FILLED_BYTES} bytes"
+        );
+        self.task
+            .origins
+            .foreach
+            .diagnostic("pipeline::too-large", message)
+            .label("too much")
+    }
+
     /// Fills in everything for one instance.
     ///
     /// # Errors
@@ -106,11 +150,9 @@ impl<'a> Filler<'a> {
         };
         let params_json = match &self.params_json {
             Some(json) => Arc::clone(json),
-            None => {
-                let filled = self.task.params_json.fill(&bindings, Escape::Json);
-                budget.spend(filled.len());
-                filled.into()
-            }
+            None => budget
+                .fill(&self.task.params_json, &bindings, Escape::Json)
+                .into(),
         };
         let outputs = match &self.all_outputs {
             Some(outputs) => Arc::clone(outputs),
@@ -123,16 +165,7 @@ impl<'a> Filler<'a> {
             .map(|template| self.fill_stdin(template, &bindings))
             .transpose()?;
         if budget.is_spent() {
-            let message = format!(
-                "up to task `{}`, arguments and parameters of all instances take more than {MAX_FILLED_BYTES} bytes",
-                self.task.name
-            );
-            return Err(self
-                .task
-                .origins
-                .foreach
-                .diagnostic("pipeline::too-large", message)
-                .label("too much"));
+            return Err(self.too_much());
         }
         Ok(Filled {
             args,
@@ -157,9 +190,8 @@ impl<'a> Filler<'a> {
                 }
                 Constant::Differs(template) => template,
             };
-            let text = template.fill(bindings, Escape::Glob);
-            budget.spend(text.len());
-            let pattern = Pattern::new(&text).map_err(|error| {
+            let text = budget.fill(template, bindings, Escape::Glob);
+            let pattern = Pattern::new(text).map_err(|error| {
                 let at = self
                     .task
                     .origins
@@ -169,7 +201,7 @@ impl<'a> Filler<'a> {
                 let message = format!(
                     "filled in, {} gives {}, which {error}",
                     quote(template.as_str()),
-                    quote(&text)
+                    quote(text)
                 );
                 at.diagnostic("pipeline::bad-path", message)
                     .label("not a path in the project")
@@ -212,11 +244,7 @@ fn fill_arg(
     budget.spend(size_of::<Arc<str>>());
     match arg {
         Constant::Same(text) => Arc::clone(text),
-        Constant::Differs(template) => {
-            let filled = template.fill(bindings, Escape::Plain);
-            budget.spend(filled.len());
-            filled.into()
-        }
+        Constant::Differs(template) => budget.fill(template, bindings, Escape::Plain).into(),
     }
 }
 

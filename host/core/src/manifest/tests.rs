@@ -99,7 +99,10 @@ const GOLDEN: &str = "
 fn the_encoding_is_the_documented_one() {
     assert_eq!(example().encode(), hexdump(GOLDEN));
     assert_eq!(Manifest::decode(&hexdump(GOLDEN)).unwrap(), example());
-    assert_eq!(example().digest().to_string(), "b3:92ebd438d03335653a779f59d6f5a085ab4228e2768fb40f4c717df14e00893c");
+    assert_eq!(
+        example().digest().to_string(),
+        "b3:92ebd438d03335653a779f59d6f5a085ab4228e2768fb40f4c717df14e00893c"
+    );
 }
 
 #[test]

@@ -3,27 +3,18 @@
 //! Each field is judged on its own; what concerns several tasks is [`super::validate`]'s, names in `after` are resolved
 //! by [`super::parse`], which calls this.
 
-use std::collections::BTreeMap;
-
-use super::document::{Entry, Node, Origin, Value};
+use super::document::{Entry, Node, Origin};
 use super::fields::{Fields, Keys, Reader};
 use super::parse::{SHELL_HINT, SHELL_KEYS};
-use super::{Floats, Foreach, Grants, Limits, Origins, Place, Program, Task, Verify};
-use super::{
-    MAX_FUEL, MAX_MEMORY_BYTES, MAX_OUTPUT_BYTES, MAX_QUORUM, MAX_RETRIES, MAX_TIMEOUT_MS,
-};
+use super::{Floats, Foreach, MAX_RETRIES, Origins, Program, Task};
 use crate::diagnostic::{Diagnostic, quote, suggestion};
 use crate::glob::{GlobError, Pattern, check_path};
 use crate::template::{Bindings, Escape, RESERVED, Template, TemplateError};
-use crate::units::{self, UnitError};
 
 mod foreach;
+mod grants;
+mod limits;
 mod params;
-
-/// The memory of the smallest module that has any, in bytes.
-const MIN_MEMORY_BYTES: u64 = 64 * 1024;
-/// The longest name of an environment variable, in bytes.
-const MAX_ENV_NAME_BYTES: usize = 256;
 
 const TASK: Keys = Keys {
     known: &[
@@ -73,18 +64,6 @@ const TASK: Keys = Keys {
         ),
         ("cache", "a task without impure grants is cached by itself"),
     ],
-};
-const LIMITS: Keys = Keys {
-    known: &["fuel", "memory", "timeout", "output"],
-    instead: &[],
-};
-const GRANTS: Keys = Keys {
-    known: &["env", "net", "clock", "random"],
-    instead: &[],
-};
-const PLACE: Keys = Keys {
-    known: &["labels", "mesh", "steal", "verify"],
-    instead: &[],
 };
 
 /// A task whose `after` are still names.
@@ -411,250 +390,6 @@ impl Context<'_> {
         }
     }
 
-    fn env(&mut self, fields: Fields<'_>, grants: &Grants) -> BTreeMap<String, String> {
-        let mut env = BTreeMap::new();
-        let place = format!("{}.env", self.place);
-        let Some(table) = fields
-            .get("env")
-            .and_then(|node| self.reader.table(node, &place))
-        else {
-            return env;
-        };
-        for entry in table.entries() {
-            if !self.env_name(&entry.key, &entry.key_at) {
-                continue;
-            }
-            let Some(value) = self
-                .reader
-                .string(&entry.node, &format!("{place}.{}", entry.key))
-            else {
-                continue;
-            };
-            if value.contains('\0') {
-                let message = format!("the value of {} holds a NUL character", quote(&entry.key));
-                self.reader
-                    .report(entry.node.at.diagnostic("pipeline::bad-value", message));
-            }
-            if grants.env.contains(&entry.key) {
-                let message = format!(
-                    "{} has a value here, and is granted from the user's environment",
-                    quote(&entry.key)
-                );
-                let diagnostic = entry
-                    .key_at
-                    .diagnostic("pipeline::duplicate-env", message)
-                    .label("which of them?");
-                self.reader
-                    .report(diagnostic.hint("leave it out here or in `grants.env`"));
-            }
-            env.insert(entry.key.clone(), value.to_owned());
-        }
-        env
-    }
-
-    fn env_name(&mut self, name: &str, at: &Origin) -> bool {
-        let good =
-            !name.is_empty() && name.len() <= MAX_ENV_NAME_BYTES && !name.contains(['=', '\0']);
-        if !good {
-            let message = format!("{} is not a name for an environment variable", quote(name));
-            let hint = format!(
-                "1 to {MAX_ENV_NAME_BYTES} bytes, without `=`; values go into `env = {{ NAME = \"value\" }}`"
-            );
-            self.reader.report(
-                at.diagnostic("pipeline::bad-name", message)
-                    .label("not a name")
-                    .hint(hint),
-            );
-        }
-        good
-    }
-
-    fn limits(&mut self, fields: Fields<'_>) -> Limits {
-        let mut limits = Limits::default();
-        let place = format!("{}.limits", self.place);
-        let Some(table) = fields
-            .get("limits")
-            .and_then(|node| self.reader.fields(node, &place, &LIMITS))
-        else {
-            return limits;
-        };
-        let mut read = |key: &str, kind: &Kind| {
-            let node = table.get(key)?;
-            self.figure(node, &format!("{place}.{key}"), kind)
-        };
-        limits.fuel = read("fuel", &FUEL).unwrap_or(limits.fuel);
-        limits.memory_bytes = read("memory", &MEMORY).unwrap_or(limits.memory_bytes);
-        limits.timeout_ms = read("timeout", &TIMEOUT).unwrap_or(limits.timeout_ms);
-        limits.output_bytes = read("output", &OUTPUT).unwrap_or(limits.output_bytes);
-        limits
-    }
-
-    /// A figure with a unit; a plain integer where that is clear.
-    fn figure(&mut self, node: &Node, place: &str, kind: &Kind) -> Option<u64> {
-        let bad = |message: String| {
-            node.at
-                .diagnostic(kind.code, message)
-                .label(kind.expected)
-                .hint(kind.hint)
-        };
-        let number = match &node.value {
-            Value::String(text) => match (kind.parse)(text) {
-                Ok(number) => number,
-                Err(error) => {
-                    self.reader.report(bad(format!(
-                        "{} is not {}: {error}",
-                        quote(text),
-                        kind.expected
-                    )));
-                    return None;
-                }
-            },
-            Value::Integer(number) if kind.plain => match u64::try_from(*number) {
-                Ok(number) => number,
-                Err(_) => {
-                    self.reader
-                        .report(bad(format!("{number} is not {}", kind.expected)));
-                    return None;
-                }
-            },
-            Value::Integer(number) => {
-                self.reader.report(bad(format!("{number} has no unit")));
-                return None;
-            }
-            _ => {
-                self.reader.wrong_type(
-                    node,
-                    place,
-                    &format!("{} such as {}", kind.expected, kind.example),
-                );
-                return None;
-            }
-        };
-        if number < kind.min || number > kind.max {
-            let (low, high) = ((kind.show)(kind.min), (kind.show)(kind.max));
-            let message = format!(
-                "`{place}` is {}, and must be from {low} to {high}",
-                (kind.show)(number)
-            );
-            self.reader.report(
-                node.at
-                    .diagnostic("pipeline::out-of-range", message)
-                    .label("out of range"),
-            );
-            return None;
-        }
-        Some(number)
-    }
-
-    fn grants(&mut self, fields: Fields<'_>) -> Grants {
-        let place = format!("{}.grants", self.place);
-        let Some(table) = fields
-            .get("grants")
-            .and_then(|node| self.reader.fields(node, &place, &GRANTS))
-        else {
-            return Grants::default();
-        };
-        let mut inner = Context {
-            reader: &mut *self.reader,
-            place,
-            names: Vec::new(),
-        };
-        let mut grants = Grants {
-            clock: inner.boolean(table, "clock", false),
-            random: inner.boolean(table, "random", false),
-            ..Grants::default()
-        };
-        for (name, at) in inner.strings(table, "env") {
-            if inner.env_name(name, at) {
-                grants.env.push(name.to_owned());
-            }
-        }
-        for (rule, at) in inner.strings(table, "net") {
-            if is_net_rule(rule) {
-                grants.net.push(rule.to_owned());
-            } else {
-                let message = format!("{} is not a host, or a host and a port", quote(rule));
-                let diagnostic = at
-                    .diagnostic("pipeline::bad-net", message)
-                    .label("not a host");
-                inner
-                    .reader
-                    .report(diagnostic.hint("name each host: `net = [\"example.org:443\"]`"));
-            }
-        }
-        for list in [&mut grants.env, &mut grants.net] {
-            list.sort();
-            list.dedup();
-        }
-        grants
-    }
-
-    fn placement(&mut self, fields: Fields<'_>) -> Place {
-        let mut place = Place::default();
-        let path = format!("{}.place", self.place);
-        let Some(table) = fields
-            .get("place")
-            .and_then(|node| self.reader.fields(node, &path, &PLACE))
-        else {
-            return place;
-        };
-        let mut inner = Context {
-            reader: &mut *self.reader,
-            place: path,
-            names: Vec::new(),
-        };
-        place.mesh = inner.boolean(table, "mesh", place.mesh);
-        place.steal = inner.boolean(table, "steal", place.steal);
-        for (label, at) in inner.strings(table, "labels") {
-            let good = |b: u8| b.is_ascii_alphanumeric() || b"-_.=/".contains(&b);
-            if label.is_empty() || label.len() > super::MAX_NAME_BYTES || !label.bytes().all(good) {
-                let message = format!("{} is not a label", quote(label));
-                let hint = format!("1 to {} letters, digits or `-_.=/`", super::MAX_NAME_BYTES);
-                inner.reader.report(
-                    at.diagnostic("pipeline::bad-name", message)
-                        .label("not a label")
-                        .hint(hint),
-                );
-            }
-            place.labels.push(label.to_owned());
-        }
-        place.labels.sort();
-        place.labels.dedup();
-        if let Some(node) = table.get("verify") {
-            place.verify = inner.verify(node).unwrap_or(place.verify);
-        }
-        place
-    }
-
-    fn verify(&mut self, node: &Node) -> Option<Verify> {
-        let text = self
-            .reader
-            .string(node, &format!("{}.verify", self.place))?;
-        let quorum = text
-            .strip_prefix("quorum:")
-            .and_then(|count| count.parse().ok());
-        match (text, quorum) {
-            ("none", _) => Some(Verify::None),
-            ("audit", _) => Some(Verify::Audit),
-            ("local", _) => Some(Verify::Local),
-            (_, Some(count @ 2..=MAX_QUORUM)) => Some(Verify::Quorum(count)),
-            (_, Some(count)) => {
-                let message =
-                    format!("a quorum of {count} cannot be: it takes from 2 to {MAX_QUORUM}");
-                self.reader.report(
-                    node.at
-                        .diagnostic("pipeline::out-of-range", message)
-                        .label("out of range"),
-                );
-                None
-            }
-            _ => {
-                self.bad_choice(node, text, &["none", "audit", "quorum:2", "local"]);
-                None
-            }
-        }
-    }
-
     fn floats(&mut self, fields: Fields<'_>) -> Floats {
         let Some(node) = fields.get("floats") else {
             return Floats::default();
@@ -681,85 +416,6 @@ impl Context<'_> {
                 None => diagnostic.hint(format!("one of \"{}\"", choices.join("\", \""))),
             });
     }
-}
-
-/// What a limit is counted in.
-struct Kind {
-    code: &'static str,
-    expected: &'static str,
-    example: &'static str,
-    hint: &'static str,
-    parse: fn(&str) -> Result<u64, UnitError>,
-    show: fn(u64) -> String,
-    /// Whether a plain integer is clear enough.
-    plain: bool,
-    min: u64,
-    max: u64,
-}
-
-const FUEL: Kind = Kind {
-    code: "pipeline::bad-count",
-    expected: "a count",
-    example: "`\"5G\"`",
-    hint: "for instance `fuel = \"5G\"`; k, M, G and T are thousands, millions and so on",
-    parse: units::parse_count,
-    show: units::exact_count,
-    plain: true,
-    min: 1,
-    max: MAX_FUEL,
-};
-const MEMORY: Kind = Kind {
-    code: "pipeline::bad-size",
-    expected: "a size",
-    example: "`\"512MB\"`",
-    hint: "for instance `memory = \"512MB\"`; or kB, GB, KiB, MiB, GiB",
-    parse: units::parse_bytes,
-    show: units::exact_bytes,
-    plain: true,
-    min: MIN_MEMORY_BYTES,
-    max: MAX_MEMORY_BYTES,
-};
-const OUTPUT: Kind = Kind {
-    hint: "for instance `output = \"100MB\"`; or kB, GB, KiB, MiB, GiB",
-    min: 0,
-    max: MAX_OUTPUT_BYTES,
-    ..MEMORY
-};
-const TIMEOUT: Kind = Kind {
-    code: "pipeline::bad-duration",
-    expected: "a duration",
-    example: "`\"5m\"`",
-    hint: "for instance `timeout = \"5m\"`; or ms, s, h, d, also `\"1h30m\"`",
-    parse: units::parse_duration_ms,
-    show: units::exact_duration_ms,
-    plain: false,
-    min: 1,
-    max: MAX_TIMEOUT_MS,
-};
-
-/// `host`, `host:port` or `[v6 address]:port`; no wildcards.
-fn is_net_rule(rule: &str) -> bool {
-    const MAX_HOST_BYTES: usize = 253;
-    let (host, port) = match rule.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
-        Some((address, "")) => (address, None),
-        Some((address, port)) => match port.strip_prefix(':') {
-            Some(port) => (address, Some(port)),
-            None => return false,
-        },
-        None => match rule.split_once(':') {
-            // More than one colon is a bare IPv6 address.
-            Some((_, port)) if port.contains(':') => (rule, None),
-            Some((host, port)) => (host, Some(port)),
-            None => (rule, None),
-        },
-    };
-    let good = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'.' || b == b'_';
-    let is_host = if host.contains(':') {
-        host.parse::<std::net::Ipv6Addr>().is_ok()
-    } else {
-        !host.is_empty() && host.len() <= MAX_HOST_BYTES && host.bytes().all(good)
-    };
-    is_host && port.is_none_or(|port| port.parse::<std::num::NonZeroU16>().is_ok())
 }
 
 fn bad_path(at: &Origin, path: &str, problem: String) -> Diagnostic {

@@ -63,8 +63,14 @@ fn the_encoding_is_the_documented_one() {
     let tree = Tree::new(entries).unwrap();
     assert_eq!(tree.encode(), hexdump(GOLDEN));
     assert_eq!(Tree::decode(&hexdump(GOLDEN)).unwrap(), tree);
-    assert_eq!(tree.digest().to_string(), "b3:7dba8a0086faa063eaaa220e9439a31a4a078ab5b244a9f4417178c28c3f358d");
-    assert_eq!(Tree::default().digest().to_string(), "b3:d79870ce6787f5837c02b2498acf9ac1eab921147f1ba28cadd1124716283fc6");
+    assert_eq!(
+        tree.digest().to_string(),
+        "b3:7dba8a0086faa063eaaa220e9439a31a4a078ab5b244a9f4417178c28c3f358d"
+    );
+    assert_eq!(
+        Tree::default().digest().to_string(),
+        "b3:d79870ce6787f5837c02b2498acf9ac1eab921147f1ba28cadd1124716283fc6"
+    );
 }
 
 #[test]
