@@ -525,3 +525,6 @@ impl Run {
 fn shorten(message: &str) -> String {
     message.chars().take(MAX_MESSAGE_CHARS).collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -17,86 +17,104 @@ fn equal_manifests_have_no_differences() {
     assert_eq!(diff(&example(), &example()), []);
 }
 
+type Edit = fn(&mut Manifest);
+
+const CASES: [(Edit, &str); 20] = [
+    (|m| m.component = Digest([9; 32]), "component changed"),
+    (
+        |m| {
+            m.inputs.insert(String::new(), Digest([9; 32]));
+        },
+        "workspace inputs changed",
+    ),
+    (
+        |m| {
+            m.inputs.insert("list".into(), Digest([9; 32]));
+        },
+        "outputs of task \"list\" changed",
+    ),
+    (
+        |m| {
+            m.inputs.remove("list");
+        },
+        "outputs of task \"list\" removed",
+    ),
+    (|m| m.stdin = Some(Digest([9; 32])), "stdin added"),
+    (
+        |m| m.args[1] = "640".into(),
+        "arguments from position 2 changed: \"320\" → \"640\"",
+    ),
+    (
+        |m| m.args.insert(0, "-v".into()),
+        "arguments from position 1 changed: (none) → \"-v\"",
+    ),
+    (
+        |m| {
+            m.env.insert("LANG".into(), "secret".into());
+        },
+        "environment variable \"LANG\" changed",
+    ),
+    (
+        |m| {
+            m.env.remove("TZ");
+        },
+        "environment variable \"TZ\" removed",
+    ),
+    (
+        |m| m.params = r#"{"quality":90}"#.into(),
+        "parameter \"quality\" changed: 80 → 90",
+    ),
+    (|m| m.item = None, "item changed: photos/a.jpg → (none)"),
+    (
+        |m| {
+            m.shard = Shard {
+                index: 1,
+                count: 301,
+            }
+        },
+        "shard changed: 1/300 → 1/301",
+    ),
+    (
+        |m| m.name = "grow".into(),
+        "task name changed: \"shrink\" → \"grow\"",
+    ),
+    (
+        |m| {
+            m.outputs.insert("x".into());
+        },
+        "output \"x\" added",
+    ),
+    (|m| m.fuel = 7, "fuel limit changed: 5000000000 → 7"),
+    (
+        |m| m.memory_bytes = 1 << 20,
+        "memory limit changed: 536870912 → 1048576 bytes",
+    ),
+    (
+        |m| m.output_bytes = 9,
+        "output limit changed: 100000000 → 9 bytes",
+    ),
+    (
+        |m| {
+            m.grants = ManifestGrants {
+                random: true,
+                ..m.grants.clone()
+            }
+        },
+        "grant \"random\" added",
+    ),
+    (
+        |m| m.floats = Floats::Fast,
+        "floats changed between fast and portable",
+    ),
+    (
+        |m| m.semantics = 2,
+        "sykli's runtime semantics changed: version 1 → 2",
+    ),
+];
+
 #[test]
 fn each_change_is_one_line() {
-    let cases: [(fn(&mut Manifest), &str); 20] = [
-        (|m| m.component = Digest([9; 32]), "component changed"),
-        (
-            |m| drop(m.inputs.insert(String::new(), Digest([9; 32]))),
-            "workspace inputs changed",
-        ),
-        (
-            |m| drop(m.inputs.insert("list".into(), Digest([9; 32]))),
-            "outputs of task \"list\" changed",
-        ),
-        (
-            |m| drop(m.inputs.remove("list")),
-            "outputs of task \"list\" removed",
-        ),
-        (|m| m.stdin = Some(Digest([9; 32])), "stdin added"),
-        (
-            |m| m.args[1] = "640".into(),
-            "arguments from position 2 changed: \"320\" → \"640\"",
-        ),
-        (
-            |m| m.args.insert(0, "-v".into()),
-            "arguments from position 1 changed: (none) → \"-v\"",
-        ),
-        (
-            |m| drop(m.env.insert("LANG".into(), "secret".into())),
-            "environment variable \"LANG\" changed",
-        ),
-        (
-            |m| drop(m.env.remove("TZ")),
-            "environment variable \"TZ\" removed",
-        ),
-        (
-            |m| m.params = r#"{"quality":90}"#.into(),
-            "parameter \"quality\" changed: 80 → 90",
-        ),
-        (|m| m.item = None, "item changed: photos/a.jpg → (none)"),
-        (
-            |m| {
-                m.shard = Shard {
-                    index: 1,
-                    count: 301,
-                }
-            },
-            "shard changed: 1/300 → 1/301",
-        ),
-        (
-            |m| m.name = "grow".into(),
-            "task name changed: \"shrink\" → \"grow\"",
-        ),
-        (|m| drop(m.outputs.insert("x".into())), "output \"x\" added"),
-        (|m| m.fuel = 7, "fuel limit changed: 5000000000 → 7"),
-        (
-            |m| m.memory_bytes = 1 << 20,
-            "memory limit changed: 536870912 → 1048576 bytes",
-        ),
-        (
-            |m| m.output_bytes = 9,
-            "output limit changed: 100000000 → 9 bytes",
-        ),
-        (
-            |m| {
-                m.grants = ManifestGrants {
-                    random: true,
-                    ..m.grants.clone()
-                }
-            },
-            "grant \"random\" added",
-        ),
-        (
-            |m| m.floats = Floats::Fast,
-            "floats changed between fast and portable",
-        ),
-        (
-            |m| m.semantics = 2,
-            "sykli's runtime semantics changed: version 1 → 2",
-        ),
-    ];
-    for (edit, line) in cases {
+    for (edit, line) in CASES {
         assert_eq!(lines(edit), [line]);
     }
     let both = [

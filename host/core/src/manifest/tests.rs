@@ -144,15 +144,23 @@ const EDITS: [fn(&mut Manifest); 19] = [
     |m| m.name.push('x'),
     |m| m.component.0[31] ^= 1,
     |m| m.args.swap(0, 1),
-    |m| drop(m.args.pop()),
-    |m| drop(m.env.insert("LANG".into(), "D".into())),
+    |m| {
+        m.args.pop();
+    },
+    |m| {
+        m.env.insert("LANG".into(), "D".into());
+    },
     |m| m.params = "{}".into(),
     |m| m.item = None,
     |m| m.shard.index += 1,
     |m| m.shard.count += 1,
     |m| m.stdin = Some(Digest([0; 32])),
-    |m| drop(m.inputs.remove("list")),
-    |m| drop(m.outputs.insert("x".into())),
+    |m| {
+        m.inputs.remove("list");
+    },
+    |m| {
+        m.outputs.insert("x".into());
+    },
     |m| m.fuel += 1,
     |m| m.memory_bytes += 1,
     |m| m.output_bytes += 1,
@@ -218,11 +226,21 @@ fn what_no_task_has_is_refused() {
     let bad: [fn(&mut Manifest); 10] = [
         |m| m.shard = Shard { index: 0, count: 0 },
         |m| m.shard = Shard { index: 3, count: 3 },
-        |m| drop(m.inputs.insert("../x".into(), Digest([0; 32]))),
-        |m| drop(m.inputs.insert("/x".into(), Digest([0; 32]))),
-        |m| drop(m.env.insert(String::new(), String::new())),
-        |m| drop(m.env.insert("A=B".into(), String::new())),
-        |m| drop(m.env.insert("A".into(), "\0".into())),
+        |m| {
+            m.inputs.insert("../x".into(), Digest([0; 32]));
+        },
+        |m| {
+            m.inputs.insert("/x".into(), Digest([0; 32]));
+        },
+        |m| {
+            m.env.insert(String::new(), String::new());
+        },
+        |m| {
+            m.env.insert("A=B".into(), String::new());
+        },
+        |m| {
+            m.env.insert("A".into(), "\0".into());
+        },
         |m| m.params = "[]".into(),
         |m| m.params = String::new(),
         |m| m.params = "{\"a\":1".into(),
