@@ -271,6 +271,16 @@ impl Node {
         Ok(built)
     }
 
+    /// The component of a crate whose last build is still good; nothing is built.
+    pub(crate) fn built(&self, root: &Path, crate_dir: &str) -> Option<BuiltCrate> {
+        let folder = root.join(crate_dir).canonicalize().ok()?;
+        let found = up_to_date(&self.record_path(&folder), &folder)?;
+        Some(BuiltCrate {
+            crate_dir: crate_dir.to_owned(),
+            ..found
+        })
+    }
+
     fn record_path(&self, folder: &Path) -> PathBuf {
         let name = blake3::hash(folder.as_os_str().as_encoded_bytes()).to_hex();
         self.settings()

@@ -6,13 +6,30 @@
 //!
 //! Called by the command line; also cargo's runner for `wasm32-wasip2` (`exec/cargo.rs`).
 
+mod cargo;
+mod copy_out;
+mod host_dir;
+mod stdin;
+
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use sykli_runtime::vfs::MemDir;
+use sykli_runtime::{
+    Access, CancelToken, Component, Engine, Floats, Grant, Inputs, Mount, Observer, Outcome,
+    Sandbox, Source, Status, TaskInfo,
+};
+
 use crate::events::{FailureReport, Stream};
 use crate::interrupt::Interrupt;
 use crate::node::{Node, NodeError};
+use crate::run::failure::{self, Asker};
+use crate::worker::Tails;
+
+/// Where a guest leaves what `--out` brings to the host.
+const OUT: &str = "/out";
 
 /// What `sykli exec` was asked.
 #[derive(Clone, Debug)]
@@ -146,8 +163,13 @@ pub struct ExecReport {
     pub wall: Duration,
 }
 
+/// Files a guest may create.
+const OUTPUT_ENTRIES: u32 = 1_000_000;
+/// Nothing of a guest's output is kept here but the tail of a report: it is streamed as it comes.
+const STDIO_BYTES: u64 = failure::TAIL_BYTES as u64;
+
 impl Node {
-    /// Runs one component to its end. `output` is called from the guest's thread.
+    /// Runs one component to its end on this thread. `output` is called from it, too.
     ///
     /// # Errors
     /// [`NodeError`] where it could not be started; how the guest ended is in the report.
@@ -157,7 +179,199 @@ impl Node {
         output: ExecOutput,
         interrupt: &Interrupt,
     ) -> Result<ExecReport, NodeError> {
-        let _ = (request, output, interrupt);
-        Err(NodeError::Interrupted)
+        let request = for_cargo(request);
+        let grant = grant(&request)?;
+        let engine = self.engine()?;
+        let component = load(engine, &request)?;
+        let cancel = CancelToken::default();
+        let inputs = inputs(&request, &cancel)?;
+        let to_cancel = cancel.clone();
+        let _listening = interrupt.listen(move |_| to_cancel.cancel());
+        let watch = Arc::new(Watch {
+            output,
+            tails: Tails::default(),
+        });
+        let observer: Arc<dyn Observer> = watch.clone();
+        let outcome =
+            Sandbox::new(engine.clone()).run(&component, &grant, inputs, observer, &cancel);
+        Ok(report(&request, &outcome, &watch.tails))
+    }
+}
+
+/// Adds what cargo's runner needs, where cargo started us and nobody asked for other folders.
+fn for_cargo(mut request: ExecRequest) -> ExecRequest {
+    if request.cargo_runner && request.dirs.is_empty() {
+        let text = |(name, value): (OsString, OsString)| {
+            Some((name.into_string().ok()?, value.into_string().ok()?))
+        };
+        let added = cargo::additions(std::env::vars_os().filter_map(text));
+        request.dirs = added.dirs;
+        // What was asked for explicitly comes last and so wins.
+        request.env.splice(0..0, added.env);
+    }
+    request
+}
+
+fn grant(request: &ExecRequest) -> Result<Grant, NodeError> {
+    let net = request
+        .grants
+        .net
+        .iter()
+        .map(|rule| rule.parse())
+        .collect::<Result<Vec<_>, _>>()?;
+    Ok(Grant {
+        fuel: request.limits.fuel,
+        memory_bytes: request.limits.memory_bytes,
+        timeout: request.limits.timeout,
+        output_bytes: request.limits.output_bytes,
+        output_entries: OUTPUT_ENTRIES,
+        stdio_bytes: STDIO_BYTES,
+        stream_bytes: u64::MAX,
+        clock: request.grants.clock,
+        random: request.grants.random,
+        net,
+    })
+}
+
+fn load(engine: &Engine, request: &ExecRequest) -> Result<Component, NodeError> {
+    let path = &request.component;
+    let missing = |message: String| NodeError::NoComponent {
+        task: String::new(),
+        path: path.clone(),
+        message,
+    };
+    let bytes = std::fs::read(path).map_err(|error| missing(error.to_string()))?;
+    let floats = if request.portable_floats {
+        Floats::Portable
+    } else {
+        Floats::Fast
+    };
+    engine
+        .load(&bytes, floats)
+        .map_err(|source| NodeError::Component {
+            task: String::new(),
+            path: path.clone(),
+            source: Box::new(source),
+        })
+}
+
+fn name(request: &ExecRequest) -> String {
+    let file = || {
+        request
+            .component
+            .file_name()
+            .map_or("component".into(), |name| name.to_string_lossy())
+    };
+    request.name.clone().unwrap_or_else(|| file().into_owned())
+}
+
+fn inputs(request: &ExecRequest, cancel: &CancelToken) -> Result<Inputs, NodeError> {
+    let mut mounts = Vec::with_capacity(request.dirs.len() + 2);
+    for dir in &request.dirs {
+        let source = host_dir::HostDir::open(&dir.host).map_err(|error| NodeError::Folder {
+            path: dir.host.clone(),
+            message: error.to_string(),
+        })?;
+        mounts.push(Mount {
+            guest_path: dir.guest.clone(),
+            dir: Arc::new(source),
+            access: Access::ReadWrite,
+            collect: request.write_back,
+        });
+    }
+    for (guest_path, collect) in [(OUT, request.out.is_some()), ("/tmp", false)] {
+        if !request.dirs.iter().any(|dir| dir.guest == guest_path) {
+            let (guest_path, dir) = (guest_path.to_owned(), Arc::new(MemDir::new()));
+            mounts.push(Mount {
+                guest_path,
+                dir,
+                access: Access::ReadWrite,
+                collect,
+            });
+        }
+    }
+    let mut args = vec![name(request)];
+    args.extend(request.args.iter().cloned());
+    let stdin = match &request.stdin {
+        ExecStdin::Empty => Source::empty(),
+        ExecStdin::Bytes(bytes) => Source::bytes(bytes.clone()),
+        ExecStdin::Host => stdin::HostStdin::open(cancel.clone(), request.limits.timeout)
+            .map_or_else(Source::empty, |input| Source::new(Arc::new(input))),
+    };
+    Ok(Inputs {
+        seed: seed(request, &args),
+        args,
+        env: last_wins(&request.env),
+        stdin,
+        mounts,
+        task: TaskInfo {
+            name: name(request),
+            ..TaskInfo::default()
+        },
+    })
+}
+
+/// The same command gives a guest the same random numbers, as far as the command goes.
+fn seed(request: &ExecRequest, args: &[String]) -> [u8; 32] {
+    let mut hasher = blake3::Hasher::new_derive_key("sykli exec seed v1");
+    for text in args
+        .iter()
+        .chain(request.env.iter().flat_map(|(name, value)| [name, value]))
+    {
+        hasher
+            .update(&(text.len() as u64).to_le_bytes())
+            .update(text.as_bytes());
+    }
+    *hasher.finalize().as_bytes()
+}
+
+fn last_wins(env: &[(String, String)]) -> Vec<(String, String)> {
+    let last: std::collections::BTreeMap<_, _> =
+        env.iter().map(|(name, value)| (name, value)).collect();
+    last.into_iter()
+        .map(|(name, value)| (name.clone(), value.clone()))
+        .collect()
+}
+
+fn report(request: &ExecRequest, outcome: &Outcome, tails: &Tails) -> ExecReport {
+    let mut failure = failure::of_status(Asker::Exec, &outcome.status, &outcome.refusals);
+    if let Some(failure) = &mut failure {
+        tails.fill(failure);
+    }
+    let mut report = ExecReport {
+        exit_code: match outcome.status {
+            Status::Exited(code) => code,
+            Status::Cancelled => 130,
+            _ => 1,
+        },
+        failure: failure.filter(|_| !matches!(outcome.status, Status::Exited(_))),
+        written: Vec::new(),
+        removed: Vec::new(),
+        warnings: failure::warnings(Asker::Exec, &outcome.refusals),
+        fuel: outcome.usage.fuel,
+        peak_memory_bytes: outcome.usage.peak_memory_bytes,
+        wall: outcome.usage.wall,
+    };
+    if outcome.status.is_success() {
+        copy_out::copy_out(request, &outcome.changes, &mut report);
+    }
+    report
+}
+
+/// Passes on what a guest says.
+struct Watch {
+    output: ExecOutput,
+    tails: Tails,
+}
+
+impl Observer for Watch {
+    fn stdout(&self, bytes: &[u8]) {
+        self.tails.stdout(bytes);
+        (self.output)(Stream::Stdout, bytes);
+    }
+
+    fn stderr(&self, bytes: &[u8]) {
+        self.tails.stderr(bytes);
+        (self.output)(Stream::Stderr, bytes);
     }
 }

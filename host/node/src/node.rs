@@ -3,11 +3,19 @@
 //! Everything is opened lazily because commands differ: `exec` needs the engine and no database, `plan` the databases
 //! and no engine, and each costs milliseconds. Called by the command line; every operation is a method of [`Node`].
 
+use std::io;
+use std::path::PathBuf;
+use std::sync::OnceLock;
+
 use sykli_core::diagnostic::Diagnostic;
+use sykli_runtime::{Engine, EngineConfig, EngineError, LoadError};
 
 use crate::build::BuildError;
 use crate::filter::FilterError;
-use crate::paths::{Dirs, PathsError};
+use crate::journal::{Journal, JournalError};
+use crate::paths::{Dirs, PathsError, create_private};
+use crate::store::{Store, StoreError};
+use crate::workspace::WorkspaceError;
 
 /// How a node is set up.
 #[derive(Clone, Debug)]
@@ -23,6 +31,9 @@ pub struct NodeSettings {
 /// This machine's node: what every command works with.
 pub struct Node {
     settings: NodeSettings,
+    store: OnceLock<Store>,
+    journal: OnceLock<Journal>,
+    engine: OnceLock<Engine>,
 }
 
 /// Why an operation could not be done at all. A task's failure is none: it is in the operation's report.
@@ -35,9 +46,63 @@ pub enum NodeError {
     /// The filter selects nothing or cannot be read.
     #[error(transparent)]
     Filter(#[from] FilterError),
+    /// There is no task of that name.
+    #[error("there is no task `{name}`")]
+    UnknownTask {
+        /// As asked.
+        name: String,
+        /// The nearest known name.
+        suggestion: Option<String>,
+    },
     /// A task crate has no component.
     #[error(transparent)]
     Build(#[from] BuildError),
+    /// A task's component cannot be read.
+    #[error("{}: {message}", component(.task, .path))]
+    NoComponent {
+        /// Declared task; empty for `exec`.
+        task: String,
+        /// Where it should be.
+        path: PathBuf,
+        /// What is wrong.
+        message: String,
+    },
+    /// A component cannot run.
+    #[error("{}: {source}", component(.task, .path))]
+    Component {
+        /// Declared task; empty for `exec`.
+        task: String,
+        /// Where it is.
+        path: PathBuf,
+        /// Why.
+        source: Box<LoadError>,
+    },
+    /// A folder for `exec` cannot be used.
+    #[error("the folder {}: {message}", path.display())]
+    Folder {
+        /// Which.
+        path: PathBuf,
+        /// What is wrong.
+        message: String,
+    },
+    /// A network rule of `exec` cannot be read.
+    #[error(transparent)]
+    Net(#[from] sykli_runtime::NetRuleError),
+    /// The project's files cannot be used.
+    #[error(transparent)]
+    Workspace(#[from] WorkspaceError),
+    /// The cache cannot be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The journal cannot be used.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// The engine cannot be made.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// The system gives no threads.
+    #[error("failed to start worker threads: {0}")]
+    Threads(io::Error),
     /// The user asked to stop before anything ran.
     #[error("interrupted")]
     Interrupted,
@@ -46,17 +111,36 @@ pub enum NodeError {
     Paths(#[from] PathsError),
 }
 
+fn component(task: &str, path: &std::path::Path) -> String {
+    let path = path.display();
+    if task.is_empty() {
+        format!("the component {path}")
+    } else {
+        format!("the component {path} of task `{task}`")
+    }
+}
+
 impl NodeError {
-    /// Stable name of the kind of error, e.g. `"node::component"`.
+    /// Stable name of the kind of error, e.g. `"component::malformed"`.
     pub fn code(&self) -> &'static str {
         match self {
             NodeError::Pipeline(diagnostics) => {
                 diagnostics.first().map_or("pipeline::invalid", |d| d.code)
             }
             NodeError::Filter(_) => "run::filter",
+            NodeError::UnknownTask { .. } => "run::unknown-task",
             NodeError::Build(error) => error.code(),
-            NodeError::Paths(_) => "node::folders",
+            NodeError::NoComponent { .. } => "component::missing",
+            NodeError::Component { .. } => "component::unusable",
+            NodeError::Folder { .. } => "exec::folder",
+            NodeError::Net(_) => "exec::net",
+            NodeError::Workspace(error) => error.code(),
+            NodeError::Store(error) => error.code(),
+            NodeError::Journal(error) => error.code(),
+            NodeError::Engine(_) => "node::engine",
+            NodeError::Threads(_) => "node::threads",
             NodeError::Interrupted => "node::interrupted",
+            NodeError::Paths(_) => "node::folders",
         }
     }
 
@@ -67,8 +151,28 @@ impl NodeError {
                 diagnostics.first().map_or(Vec::new(), |d| d.hints.clone())
             }
             NodeError::Filter(error) => vec![error.hint()],
+            NodeError::UnknownTask { suggestion, .. } => suggestion
+                .iter()
+                .map(|name| format!("did you mean `{name}`?"))
+                .collect(),
             NodeError::Build(error) => error.hints(),
-            NodeError::Paths(_) | NodeError::Interrupted => Vec::new(),
+            NodeError::NoComponent { .. } => {
+                vec!["build it, or name its crate with `crate = \"…\"` to have it built".to_owned()]
+            }
+            NodeError::Component { source, .. } => source.hint().into_iter().collect(),
+            NodeError::Workspace(error) => vec![error.hint()],
+            NodeError::Store(error) => vec![error.hint()],
+            NodeError::Journal(error) => vec![error.hint()],
+            NodeError::Paths(_) => {
+                vec!["make it writable for you, or set the XDG variable it comes from".to_owned()]
+            }
+            NodeError::Folder { .. } => {
+                vec!["name a folder that exists and that you may read".to_owned()]
+            }
+            NodeError::Net(_)
+            | NodeError::Engine(_)
+            | NodeError::Threads(_)
+            | NodeError::Interrupted => Vec::new(),
         }
     }
 
@@ -83,23 +187,109 @@ impl NodeError {
     /// Whether what the user gave is at fault (exit code 2: nothing was run) rather than this machine (1).
     pub fn is_invalid_input(&self) -> bool {
         match self {
-            NodeError::Pipeline(_) | NodeError::Filter(_) | NodeError::Build(_) => true,
-            NodeError::Paths(_) | NodeError::Interrupted => false,
+            NodeError::Build(BuildError::Interrupted) => false,
+            NodeError::Pipeline(_)
+            | NodeError::Filter(_)
+            | NodeError::UnknownTask { .. }
+            | NodeError::Build(_)
+            | NodeError::NoComponent { .. }
+            | NodeError::Component { .. }
+            | NodeError::Folder { .. }
+            | NodeError::Net(_)
+            | NodeError::Workspace(_) => true,
+            NodeError::Store(_)
+            | NodeError::Journal(_)
+            | NodeError::Engine(_)
+            | NodeError::Threads(_)
+            | NodeError::Interrupted
+            | NodeError::Paths(_) => false,
         }
+    }
+
+    /// Whether the user stopped it (exit code 130).
+    pub fn is_interrupted(&self) -> bool {
+        matches!(
+            self,
+            NodeError::Interrupted | NodeError::Build(BuildError::Interrupted)
+        )
     }
 }
 
 impl Node {
-    /// A node with these settings. Makes the folders, opens nothing yet.
+    /// A node with these settings. Opens nothing yet.
     ///
     /// # Errors
-    /// Where a folder cannot be made.
+    /// None today; whoever opens a node is ready for one that cannot be.
     pub fn open(settings: NodeSettings) -> Result<Node, NodeError> {
-        Ok(Node { settings })
+        Ok(Node {
+            settings,
+            store: OnceLock::new(),
+            journal: OnceLock::new(),
+            engine: OnceLock::new(),
+        })
     }
 
     /// How it is set up.
     pub fn settings(&self) -> &NodeSettings {
         &self.settings
     }
+
+    /// Guests at once: as asked, else the node's default, else one a core. At least 1.
+    pub fn jobs(&self, asked: u32) -> usize {
+        let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+        match (asked, self.settings.jobs) {
+            (0, 0) => cores(),
+            (0, jobs) | (jobs, _) => jobs as usize,
+        }
+    }
+
+    /// The content-addressed store and result cache.
+    ///
+    /// # Errors
+    /// Where its folder cannot be used.
+    pub fn store(&self) -> Result<&Store, NodeError> {
+        get_or_try_init(&self.store, || Ok(Store::open(&self.settings.dirs.cache)?))
+    }
+
+    /// The journal of runs.
+    ///
+    /// # Errors
+    /// Where its folder cannot be used.
+    pub fn journal(&self) -> Result<&Journal, NodeError> {
+        get_or_try_init(&self.journal, || {
+            Ok(Journal::open(&self.settings.dirs.state)?)
+        })
+    }
+
+    /// The engine that guests run on.
+    ///
+    /// # Errors
+    /// Where this machine cannot run one.
+    pub(crate) fn engine(&self) -> Result<&Engine, NodeError> {
+        get_or_try_init(&self.engine, || {
+            let cache = &self.settings.dirs.cache;
+            let (code, spool) = (cache.join("code"), cache.join("tmp"));
+            for folder in [cache, &code, &spool] {
+                create_private(folder)?;
+            }
+            let slots = u32::try_from(self.jobs(0)).unwrap_or(u32::MAX).max(64);
+            Ok(Engine::new(EngineConfig {
+                cache_dir: Some(code),
+                slots,
+                spool_dir: spool,
+            })?)
+        })
+    }
+}
+
+/// Two threads that come first at once both open; one of the two is kept.
+fn get_or_try_init<T>(
+    cell: &OnceLock<T>,
+    open: impl FnOnce() -> Result<T, NodeError>,
+) -> Result<&T, NodeError> {
+    if let Some(open) = cell.get() {
+        return Ok(open);
+    }
+    let opened = open()?;
+    Ok(cell.get_or_init(|| opened))
 }

@@ -1,1 +1,402 @@
-//! Makes a task's manifest from its inputs and looks its result up.
+//! Makes an instance's manifest from its inputs, and looks its result up.
+//!
+//! A [`Context`] is what one run knows: the plan, the digested files, the components, and the outputs that settled so
+//! far. From it, [`Context::prepare`] makes everything that determines an instance's result, and
+//! [`Context::look_up`] asks the store for results, many at a time. It runs nothing and decides nothing about order.
+//! Called by the workers of a run, by `plan` and by `why`.
+
+mod merge;
+pub(crate) mod overlay;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use sykli_core::expand::{Instance, Plan, Stdin};
+use sykli_core::id::{Digest, TaskId};
+use sykli_core::manifest::{Manifest, ManifestGrants, SEMANTICS_VERSION, Shard};
+use sykli_core::pipeline::Task;
+use sykli_core::tree::{Tree, TreeEntry};
+
+use crate::events::FailureReport;
+use crate::run::failure;
+use crate::store::{Record, Store, StoreError};
+use crate::workspace::Files;
+
+/// Up to this many files, an instance's item joins the tree of its task's `inputs`; beyond it, it gets a tree of its
+/// own, so that ten thousand instances do not make ten thousand large trees.
+const MAX_JOINED_FILES: usize = 32;
+
+/// What one run, or one look at a pipeline, knows.
+pub(crate) struct Context {
+    pub(crate) plan: Arc<Plan>,
+    pub(crate) store: Store,
+    pub(crate) files: Files,
+    /// By declared task; `None` where its component is not known (its crate is not built).
+    components: Vec<Option<Digest>>,
+    /// By declared task: what the guest finds in its environment.
+    env: Vec<BTreeMap<String, String>>,
+    /// By declared task: the tree of its `inputs`.
+    workspace: Vec<OnceLock<Result<Arc<WorkspaceTree>, NotReady>>>,
+    /// By declared task: the outputs of all its instances as one tree.
+    merged: Vec<OnceLock<Result<Digest, NotReady>>>,
+    /// By instance: the output tree, once it settled well.
+    outputs: Mutex<Vec<Option<Digest>>>,
+}
+
+struct WorkspaceTree {
+    digest: Digest,
+    tree: Tree,
+    kept: OnceLock<()>,
+}
+
+/// Why an instance cannot be run or looked up.
+#[derive(Clone, Debug)]
+pub(crate) struct NotReady {
+    pub(crate) report: Box<FailureReport>,
+    pub(crate) code: &'static str,
+    /// A blob of an earlier result is gone: another round makes it anew.
+    pub(crate) lost: bool,
+}
+
+impl NotReady {
+    pub(super) fn new(code: &'static str, message: String, hint: Option<String>) -> NotReady {
+        NotReady {
+            report: Box::new(failure::plain(code, message, hint.into_iter().collect())),
+            code,
+            lost: false,
+        }
+    }
+
+    pub(super) fn lost(what: &str) -> NotReady {
+        let message = format!("{what} is not in the cache any more");
+        NotReady {
+            lost: true,
+            ..NotReady::new("cache::lost", message, None)
+        }
+    }
+
+    fn store(error: &StoreError) -> NotReady {
+        NotReady::new(error.code(), error.to_string(), Some(error.hint()))
+    }
+}
+
+/// Everything that determines an instance's result.
+#[derive(Debug)]
+pub(crate) struct Prepared {
+    pub(crate) task: TaskId,
+    pub(crate) digest: Digest,
+    pub(crate) manifest: Manifest,
+    /// The manifest's canonical encoding.
+    pub(crate) encoded: Vec<u8>,
+    pub(crate) pure: bool,
+    /// The tree of the item alone, where it has one of its own.
+    item_tree: Option<Tree>,
+}
+
+impl Context {
+    /// A context in which nothing has settled yet. `components` and `env` are by declared task.
+    pub(crate) fn new(
+        plan: Arc<Plan>,
+        store: Store,
+        files: Files,
+        components: Vec<Option<Digest>>,
+        env: Vec<BTreeMap<String, String>>,
+    ) -> Context {
+        let declared = plan.pipeline.tasks.len();
+        Context {
+            workspace: (0..declared).map(|_| OnceLock::new()).collect(),
+            merged: (0..declared).map(|_| OnceLock::new()).collect(),
+            outputs: Mutex::new(vec![None; plan.tasks.len()]),
+            plan,
+            store,
+            files,
+            components,
+            env,
+        }
+    }
+
+    /// A context for another round of the same run: what settled is forgotten.
+    pub(crate) fn again(&self) -> Context {
+        let (components, env) = (self.components.clone(), self.env.clone());
+        Context::new(
+            self.plan.clone(),
+            self.store.clone(),
+            self.files.clone(),
+            components,
+            env,
+        )
+    }
+
+    /// The digest of a declared task's component, where that is known.
+    pub(crate) fn component(&self, task: usize) -> Option<Digest> {
+        self.components.get(task).copied().flatten()
+    }
+
+    /// The instance and its declared task.
+    pub(crate) fn instance(&self, id: TaskId) -> Option<(&Instance, &Task)> {
+        let instance = self.plan.tasks.get(id.index())?;
+        Some((instance, self.plan.pipeline.tasks.get(instance.task)?))
+    }
+
+    /// Notes the outputs of an instance that settled well. What comes after it may be prepared from now on.
+    pub(crate) fn settle(&self, id: TaskId, output: Digest) {
+        let mut outputs = self.outputs.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(slot) = outputs.get_mut(id.index()) {
+            *slot = Some(output);
+        }
+    }
+
+    /// The output tree of an instance that settled well.
+    pub(crate) fn output(&self, instance: u32) -> Option<Digest> {
+        let outputs = self.outputs.lock().unwrap_or_else(PoisonError::into_inner);
+        outputs.get(instance as usize).copied().flatten()
+    }
+
+    /// Makes the manifest of an instance whose predecessors have all settled well.
+    pub(crate) fn prepare(&self, id: TaskId) -> Result<Prepared, NotReady> {
+        let gone = || {
+            NotReady::new(
+                "run::internal",
+                "the instance is not in the plan".to_owned(),
+                None,
+            )
+        };
+        let (instance, task) = self.instance(id).ok_or_else(gone)?;
+        let component = self.component(instance.task).ok_or_else(|| {
+            let hint = Some("sykli build".to_owned());
+            NotReady::new(
+                "build::stale",
+                format!("`{}` is not built", task.program.path()),
+                hint,
+            )
+        })?;
+        let mut inputs = BTreeMap::new();
+        let item_tree = self.workspace_inputs(instance, &mut inputs)?;
+        for &after in &task.after {
+            if let Some(earlier) = self.plan.pipeline.tasks.get(after) {
+                inputs.insert(earlier.name.clone(), self.merged(after)?);
+            }
+        }
+        let manifest = Manifest {
+            name: task.name.clone(),
+            component,
+            args: instance.args.iter().map(|arg| arg.to_string()).collect(),
+            env: self.env.get(instance.task).cloned().unwrap_or_default(),
+            params: instance.params_json.to_string(),
+            item: instance.item.as_deref().map(str::to_owned),
+            shard: Shard {
+                index: instance.index,
+                count: instance.count,
+            },
+            stdin: self.stdin(instance)?.map(|(digest, _)| digest),
+            inputs,
+            outputs: instance
+                .outputs
+                .iter()
+                .map(|pattern| pattern.as_str().to_owned())
+                .collect(),
+            fuel: task.limits.fuel,
+            memory_bytes: task.limits.memory_bytes,
+            output_bytes: task.limits.output_bytes,
+            grants: ManifestGrants {
+                net: task
+                    .grants
+                    .net
+                    .iter()
+                    .cloned()
+                    .collect::<BTreeSet<String>>(),
+                clock: task.grants.clock,
+                random: task.grants.random,
+            },
+            floats: task.floats,
+            semantics: SEMANTICS_VERSION,
+        };
+        let encoded = manifest.encode();
+        let digest = Digest::of(&encoded);
+        Ok(Prepared {
+            task: id,
+            digest,
+            pure: manifest.is_pure(),
+            manifest,
+            encoded,
+            item_tree,
+        })
+    }
+
+    /// Adds the trees of the project's files; answers with the item's, where that is one of its own.
+    fn workspace_inputs(
+        &self,
+        instance: &Instance,
+        inputs: &mut BTreeMap<String, Digest>,
+    ) -> Result<Option<Tree>, NotReady> {
+        let shared: &[u32] = self
+            .plan
+            .groups
+            .get(instance.task)
+            .map_or(&[], |group| &group.inputs);
+        let item = instance
+            .item_file
+            .filter(|file| shared.binary_search(file).is_err());
+        let folder = instance.item_input().and_then(|path| path.rsplit_once('/'));
+        match (item, folder) {
+            (Some(_), _) if shared.len() <= MAX_JOINED_FILES => {
+                let tree = self.tree(self.plan.input_files(instance))?;
+                inputs.insert(String::new(), tree.digest());
+                Ok(Some(tree))
+            }
+            (Some(file), Some((folder, name))) => {
+                let tree = self.file_as(file, name)?;
+                // No task is called like the first folder of an input (validation refuses it), so this is no task's.
+                inputs.insert(folder.to_owned(), tree.digest());
+                inputs.insert(String::new(), self.workspace_tree(instance.task)?.digest);
+                Ok(Some(tree))
+            }
+            (Some(_), None) => {
+                let tree = self.tree(self.plan.input_files(instance))?;
+                inputs.insert(String::new(), tree.digest());
+                Ok(Some(tree))
+            }
+            (None, _) if shared.is_empty() => Ok(None),
+            (None, _) => {
+                inputs.insert(String::new(), self.workspace_tree(instance.task)?.digest);
+                Ok(None)
+            }
+        }
+    }
+
+    fn workspace_tree(&self, task: usize) -> Result<Arc<WorkspaceTree>, NotReady> {
+        let make = || {
+            let shared: &[u32] = self
+                .plan
+                .groups
+                .get(task)
+                .map_or(&[], |group| &group.inputs);
+            let tree = self.tree(shared.iter().copied())?;
+            Ok(Arc::new(WorkspaceTree {
+                digest: tree.digest(),
+                tree,
+                kept: OnceLock::new(),
+            }))
+        };
+        match self.workspace.get(task) {
+            Some(slot) => slot.get_or_init(make).clone(),
+            None => make(),
+        }
+    }
+
+    fn tree(&self, files: impl IntoIterator<Item = u32>) -> Result<Tree, NotReady> {
+        self.files.tree(files).map_err(|error| {
+            let hint = "rename one of the files, or leave it out of `inputs`".to_owned();
+            NotReady::new(
+                "workspace::names",
+                format!("the input files cannot be given to a task: {error}"),
+                Some(hint),
+            )
+        })
+    }
+
+    /// A tree of one file of the project, under another name.
+    fn file_as(&self, file: u32, name: &str) -> Result<Tree, NotReady> {
+        let entries = self.tree([file])?.into_entries();
+        let entries = entries
+            .into_iter()
+            .map(|entry| TreeEntry {
+                path: name.to_owned(),
+                ..entry
+            })
+            .collect();
+        Tree::new(entries)
+            .map_err(|error| NotReady::new("workspace::names", error.to_string(), None))
+    }
+
+    /// Digest and size of what an instance reads as standard input.
+    pub(crate) fn stdin(&self, instance: &Instance) -> Result<Option<(Digest, u64)>, NotReady> {
+        match &instance.stdin {
+            None => Ok(None),
+            Some(Stdin::File(file)) => Ok(self
+                .files
+                .digested(*file)
+                .map(|found| (found.digest, found.stamp.size))),
+            Some(Stdin::Output { task, path }) => {
+                let digest = self.merged(*task)?;
+                let tree = self
+                    .store
+                    .tree(&digest)
+                    .ok_or_else(|| NotReady::lost("an output that it comes after"))?;
+                let name = self
+                    .plan
+                    .pipeline
+                    .tasks
+                    .get(*task)
+                    .map_or("", |task| task.name.as_str());
+                let entry = tree.get(path).ok_or_else(|| {
+                    let message = format!("its stdin `{name}/{path}` was not produced by `{name}`");
+                    NotReady::new("task::stdin-missing", message, None)
+                })?;
+                Ok(Some((entry.digest, entry.size)))
+            }
+        }
+    }
+
+    /// The outputs of all instances of a declared task as one tree. All of them have settled well.
+    pub(crate) fn merged(&self, task: usize) -> Result<Digest, NotReady> {
+        match self.merged.get(task) {
+            Some(slot) => slot.get_or_init(|| merge::merge(self, task)).clone(),
+            None => Err(NotReady::lost("an output")),
+        }
+    }
+
+    /// An input tree of a prepared instance, where it is at hand.
+    pub(crate) fn input_tree(&self, prepared: &Prepared, prefix: &str) -> Option<Arc<Tree>> {
+        let digest = prepared.manifest.inputs.get(prefix)?;
+        if let Some(tree) = prepared
+            .item_tree
+            .as_ref()
+            .filter(|tree| tree.digest() == *digest)
+        {
+            return Some(Arc::new(tree.clone()));
+        }
+        let (instance, _) = self.instance(prepared.task)?;
+        match self.workspace.get(instance.task).map(OnceLock::get) {
+            Some(Some(Ok(shared))) if shared.digest == *digest => {
+                Some(Arc::new(shared.tree.clone()))
+            }
+            _ => self.store.tree(digest),
+        }
+    }
+
+    /// Keeps the manifest and its input trees, so that a later look at what changed can compare them. Best effort: what
+    /// cannot be kept only costs an explanation.
+    pub(crate) fn keep_inputs(&self, prepared: &Prepared) {
+        // The manifest's digest is the task's.
+        let _ = self.store.put_bytes(prepared.encoded.clone());
+        if let Some(tree) = &prepared.item_tree {
+            let _ = self.store.put_tree(tree);
+        }
+        let Some((instance, _)) = self.instance(prepared.task) else {
+            return;
+        };
+        if let Some(Some(Ok(shared))) = self.workspace.get(instance.task).map(OnceLock::get) {
+            shared
+                .kept
+                .get_or_init(|| drop(self.store.put_tree(&shared.tree)));
+        }
+    }
+
+    /// The results at hand for pure instances, complete with the blobs they name; `None` for the others.
+    pub(crate) fn look_up(&self, prepared: &[&Prepared]) -> Vec<Option<Record>> {
+        let pure: Vec<&Prepared> = prepared.iter().copied().filter(|one| one.pure).collect();
+        let digests: Vec<Digest> = pure.iter().map(|one| one.digest).collect();
+        let mut records = self.store.results(&digests).into_iter();
+        let mut found = Vec::with_capacity(prepared.len());
+        for one in prepared {
+            let record = if one.pure {
+                records.next().flatten()
+            } else {
+                None
+            };
+            found.push(record.filter(|record| self.store.complete(record)));
+        }
+        found
+    }
+}

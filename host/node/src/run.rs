@@ -4,22 +4,51 @@
 //! open.rs     request → programs, listing, plan, selection          (once, before anything starts)
 //! drive.rs    the loop: owns core's `Run`, receives from workers, sends events to the renderer
 //! pool.rs     N worker threads and the bounded queue they take jobs from
+//! crew.rs     what those threads do
 //! settle.rs   results and journal rows on their way to disk; an event is told only after its commit
-//! outputs.rs  what a guest left under /out → the output tree; trees of several instances → one layer
+//! outputs.rs  what a guest left under /out → the output tree
+//! export.rs   declared outputs → the project folder
 //! failure.rs  what happened → what a person reads, with the line that would grant what was refused
 //! ```
 //!
 //! It decides nothing about order, retries or skipping: core does. Called by the command line through [`Node::run`].
 
+mod crew;
+mod drive;
+mod export;
+pub(crate) mod failure;
+pub(crate) mod open;
+pub(crate) mod outputs;
+mod pool;
+mod settle;
+
 use std::path::PathBuf;
-use std::time::Duration;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::time::{Duration, Instant, SystemTime};
 
+use sykli_core::id::RunId;
 use sykli_core::pipeline::Pipeline;
+use sykli_core::run::{Run, RunOptions, RunOutcome, RunStatus};
+use sykli_runtime::{Component, Sandbox};
 
-use crate::events::{RunEvent, RunReport};
+use crate::events::{Counts, InstanceReport, PlannedTask, RunEvent, RunReport, TaskReport};
 use crate::filter::Filter;
 use crate::interrupt::Interrupt;
+use crate::journal::NewRun;
 use crate::node::{Node, NodeError};
+use crate::prepare::Context;
+use crew::{Crew, Message};
+use drive::{Drive, End, Told};
+use export::Exported;
+use open::{Opened, Purpose};
+use pool::Pool;
+use settle::Settlement;
+
+/// Messages that may wait for the loop; beyond it, guests that talk wait too.
+const MAX_MESSAGES: usize = 4096;
+/// Rounds of one run: each after the first makes results anew that the cache turned out to have lost.
+const MAX_ROUNDS: u32 = 4;
 
 /// What `sykli run` was asked.
 #[derive(Clone, Debug)]
@@ -62,7 +91,7 @@ impl RunRequest {
 }
 
 impl Node {
-    /// Runs a pipeline. `events` is called from this thread and from workers, in order for each instance.
+    /// Runs a pipeline. `events` is called from several threads, for each instance in order.
     ///
     /// # Errors
     /// [`NodeError`] where nothing could be run; what failed while it ran is in the report.
@@ -72,7 +101,251 @@ impl Node {
         events: &(dyn Fn(RunEvent) + Sync),
         interrupt: &Interrupt,
     ) -> Result<RunReport, NodeError> {
-        let _ = (request, events, interrupt);
-        Err(NodeError::Interrupted)
+        let began = Instant::now();
+        let mut opened = self.open_run(&request, Purpose::Run { events, interrupt })?;
+        for message in &opened.warnings {
+            events(RunEvent::Warning {
+                message: message.clone(),
+            });
+        }
+        let components = opened.load(self.engine()?, self.jobs(request.jobs))?;
+        if interrupt.is_raised() {
+            return Err(NodeError::Interrupted);
+        }
+        let journal = self.journal()?;
+        let plan = opened.context.plan.clone();
+        let instances = u32::try_from(plan.tasks.len()).unwrap_or(u32::MAX);
+        let name = request.pipeline.name.clone();
+        let pipeline = opened.pipeline_path.clone();
+        let run = journal.begin_run(NewRun {
+            pipeline,
+            name,
+            instances,
+            started: SystemTime::now(),
+        })?;
+        events(planned(&run, &opened));
+        let warnings = std::mem::take(&mut opened.warnings);
+        let mut told = Told {
+            instances: vec![None; plan.tasks.len()],
+            warnings,
+            ..Told::default()
+        };
+        let (mut status, exported) = std::thread::scope(|scope| {
+            let (settler, settled) = sync_channel(settle::MAX_WAITING);
+            let serving = scope.spawn({
+                let run = &run;
+                move || settle::serve(&settled, journal, run, events)
+            });
+            let ended = self.rounds(
+                &request,
+                opened,
+                &components,
+                events,
+                &settler,
+                &mut told,
+                interrupt,
+            );
+            drop(settler);
+            told.warnings.extend(serving.join().unwrap_or_default());
+            ended
+        })?;
+        for message in exported.refused.iter().chain(&exported.warnings) {
+            events(RunEvent::Warning {
+                message: message.clone(),
+            });
+            told.warnings.push(message.clone());
+        }
+        // What was declared and is not where it belongs makes no success.
+        if !exported.refused.is_empty() && status.outcome == RunOutcome::Passed {
+            status.outcome = RunOutcome::Failed;
+        }
+        let finished = journal.finish_run(
+            &run,
+            status.outcome == RunOutcome::Passed,
+            SystemTime::now(),
+        );
+        if let Err(error) = finished.wait() {
+            told.warnings
+                .push(format!("the journal could not be written: {error}"));
+        }
+        status.counts = counts(told.instances.iter().flatten());
+        events(RunEvent::Finished { status });
+        Ok(report(&run, &plan, status, told, exported, began))
+    }
+
+    /// Rounds until one ends without a result lost on the way.
+    #[allow(clippy::too_many_arguments)]
+    fn rounds(
+        &self,
+        request: &RunRequest,
+        opened: Opened,
+        components: &[Option<Component>],
+        events: &(dyn Fn(RunEvent) + Sync),
+        settler: &SyncSender<Settlement>,
+        told: &mut Told,
+        interrupt: &Interrupt,
+    ) -> Result<(RunStatus, Exported), NodeError> {
+        let Opened {
+            context, selected, ..
+        } = opened;
+        let mut context = Arc::new(context);
+        let mut round = 1;
+        let slots = self.jobs(request.jobs);
+        loop {
+            let options = RunOptions {
+                slots: u32::try_from(slots).unwrap_or(u32::MAX),
+                keep_going: request.keep_going,
+                timeout_ms: request
+                    .timeout
+                    .map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX)),
+                selected: selected.clone(),
+            };
+            let machine = Run::new(context.plan.clone(), options);
+            let use_cache = request.use_cache || round > 1;
+            let end = self.round(
+                &context,
+                machine,
+                (components, use_cache, slots),
+                events,
+                settler,
+                told,
+                interrupt,
+            )?;
+            let interrupted = interrupt.is_raised();
+            let mut exported = Exported::default();
+            if request.export && !interrupted && !end.lost {
+                exported = export::export(&context, request, selected.as_deref());
+            }
+            let again = (end.lost || exported.lost) && !interrupted && round < MAX_ROUNDS;
+            if !again {
+                return Ok((end.status, exported));
+            }
+            round += 1;
+            context = Arc::new(context.again());
+        }
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn round(
+        &self,
+        context: &Arc<Context>,
+        machine: Run,
+        (components, use_cache, slots): (&[Option<Component>], bool, usize),
+        events: &(dyn Fn(RunEvent) + Sync),
+        settler: &SyncSender<Settlement>,
+        told: &mut Told,
+        interrupt: &Interrupt,
+    ) -> Result<End, NodeError> {
+        let (to_loop, messages): (SyncSender<Message>, Receiver<Message>) =
+            sync_channel(MAX_MESSAGES);
+        let to_interrupt = to_loop.clone();
+        let crew = Crew {
+            context: context.clone(),
+            sandbox: Sandbox::new(self.engine()?.clone()),
+            components: components.to_vec(),
+            use_cache,
+            to_loop,
+        };
+        // One more than there are slots, so that what is in the cache is found while all slots run something long.
+        let pool = Pool::start(slots + 1, &Arc::new(crew)).map_err(NodeError::Threads)?;
+        let listening = interrupt.listen(move |count| {
+            let _ = to_interrupt.send(Message::Interrupted(count));
+        });
+        let end = Drive::new(
+            context.clone(),
+            machine,
+            &pool,
+            events,
+            settler.clone(),
+            told,
+        )
+        .run(&messages);
+        // The receiver goes first: a guest that is given up on may be talking to nobody right now.
+        drop(messages);
+        drop(listening);
+        if end.quiet {
+            pool.finish();
+        }
+        Ok(end)
+    }
+}
+
+fn planned(run: &RunId, opened: &Opened) -> RunEvent {
+    let plan = &opened.context.plan;
+    let tasks = plan.order.iter().filter_map(|index| {
+        let (task, group) = (plan.pipeline.tasks.get(*index)?, plan.groups.get(*index)?);
+        let instances = group.instances.end.saturating_sub(group.instances.start);
+        let wanted = |id: &u32| {
+            opened
+                .selected
+                .as_ref()
+                .is_none_or(|selected| selected.get(*id as usize) == Some(&true))
+        };
+        let selected = group.instances.clone().filter(wanted).count();
+        let name = |index: &usize| Some(plan.pipeline.tasks.get(*index)?.name.clone());
+        let after = task.after.iter().filter_map(name).collect();
+        Some(PlannedTask {
+            name: task.name.clone(),
+            instances,
+            selected: u32::try_from(selected).unwrap_or(u32::MAX),
+            after,
+        })
+    });
+    RunEvent::Planned {
+        run: run.to_string(),
+        pipeline: plan.pipeline.name.clone(),
+        tasks: tasks.collect(),
+    }
+}
+
+fn counts<'a>(instances: impl Iterator<Item = &'a InstanceReport>) -> Counts {
+    use sykli_core::run::SettledKind;
+    let mut counts = Counts::default();
+    for instance in instances {
+        match instance.state {
+            SettledKind::Passed => counts.passed += 1,
+            SettledKind::Cached => counts.cached += 1,
+            SettledKind::Failed => counts.failed += 1,
+            SettledKind::Skipped => counts.skipped += 1,
+            SettledKind::Cancelled => counts.cancelled += 1,
+        }
+    }
+    counts
+}
+
+fn report(
+    run: &RunId,
+    plan: &sykli_core::expand::Plan,
+    status: RunStatus,
+    told: Told,
+    exported: Exported,
+    began: Instant,
+) -> RunReport {
+    let tasks = plan.order.iter().filter_map(|index| {
+        let (task, group) = (plan.pipeline.tasks.get(*index)?, plan.groups.get(*index)?);
+        let range = group.instances.start as usize..group.instances.end as usize;
+        let instances: Vec<&InstanceReport> = told.instances.get(range)?.iter().flatten().collect();
+        Some(TaskReport {
+            name: task.name.clone(),
+            counts: counts(instances.iter().copied()),
+            wall_ms: instances
+                .iter()
+                .fold(0, |sum, instance| sum.saturating_add(instance.wall_ms)),
+            fuel: instances
+                .iter()
+                .fold(0, |sum, instance| sum.saturating_add(instance.fuel)),
+        })
+    });
+    RunReport {
+        run: run.to_string(),
+        pipeline: plan.pipeline.name.clone(),
+        status,
+        wall: began.elapsed(),
+        tasks: tasks.collect(),
+        instances: told.instances.into_iter().flatten().collect(),
+        failures: told.failures,
+        exported: exported.written,
+        unchanged: exported.unchanged,
+        warnings: told.warnings,
     }
 }

@@ -9,7 +9,12 @@ use std::path::PathBuf;
 use super::ExecDir;
 
 /// What is passed on; those ending in `_` are prefixes.
-const PASSED_ON: [&str; 4] = ["CARGO_MANIFEST_DIR", "CARGO_PKG_", "RUST_BACKTRACE", "RUST_TEST_"];
+const PASSED_ON: [&str; 4] = [
+    "CARGO_MANIFEST_DIR",
+    "CARGO_PKG_",
+    "RUST_BACKTRACE",
+    "RUST_TEST_",
+];
 
 /// What cargo's runner adds to a request.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -23,17 +28,33 @@ pub(super) struct Additions {
 /// What to add where cargo started us: nothing where it did not.
 pub(super) fn additions(vars: impl IntoIterator<Item = (String, String)>) -> Additions {
     let passed = |name: &str| {
-        PASSED_ON.iter().any(|known| if known.ends_with('_') { name.starts_with(known) } else { name == *known })
+        PASSED_ON.iter().any(|known| {
+            if known.ends_with('_') {
+                name.starts_with(known)
+            } else {
+                name == *known
+            }
+        })
     };
     let mut env: Vec<_> = vars.into_iter().filter(|(name, _)| passed(name)).collect();
     env.sort_unstable();
-    let Some(folder) = env.iter().find(|(name, _)| name == "CARGO_MANIFEST_DIR").map(|(_, value)| value.clone()) else {
+    let Some(folder) = env
+        .iter()
+        .find(|(name, _)| name == "CARGO_MANIFEST_DIR")
+        .map(|(_, value)| value.clone())
+    else {
         return Additions::default();
     };
     let host = PathBuf::from(&folder);
-    let mut dirs = vec![ExecDir { host: host.clone(), guest: ".".to_owned() }];
+    let mut dirs = vec![ExecDir {
+        host: host.clone(),
+        guest: ".".to_owned(),
+    }];
     if host.is_absolute() {
-        dirs.push(ExecDir { host, guest: folder });
+        dirs.push(ExecDir {
+            host,
+            guest: folder,
+        });
     }
     Additions { dirs, env }
 }
@@ -43,20 +64,40 @@ mod tests {
     use super::*;
 
     fn pairs(texts: &[(&str, &str)]) -> Vec<(String, String)> {
-        texts.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+        texts
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect()
     }
 
     #[test]
     fn the_package_folder_is_at_both_its_names() {
-        let vars = [("SECRET", "s"), ("CARGO_PKG_NAME", "demo"), ("CARGO_MANIFEST_DIR", "/w/demo"), ("CARGO", "/bin/cargo")];
+        let vars = [
+            ("SECRET", "s"),
+            ("CARGO_PKG_NAME", "demo"),
+            ("CARGO_MANIFEST_DIR", "/w/demo"),
+            ("CARGO", "/bin/cargo"),
+        ];
         let added = additions(pairs(&vars));
-        let dir = |guest: &str| ExecDir { host: PathBuf::from("/w/demo"), guest: guest.to_owned() };
+        let dir = |guest: &str| ExecDir {
+            host: PathBuf::from("/w/demo"),
+            guest: guest.to_owned(),
+        };
         assert_eq!(added.dirs, [dir("."), dir("/w/demo")]);
-        assert_eq!(added.env, pairs(&[("CARGO_MANIFEST_DIR", "/w/demo"), ("CARGO_PKG_NAME", "demo")]));
+        assert_eq!(
+            added.env,
+            pairs(&[
+                ("CARGO_MANIFEST_DIR", "/w/demo"),
+                ("CARGO_PKG_NAME", "demo")
+            ])
+        );
     }
 
     #[test]
     fn without_cargo_nothing_is_added() {
-        assert_eq!(additions(pairs(&[("RUST_BACKTRACE", "1"), ("CARGO_PKG_NAME", "x")])), Additions::default());
+        assert_eq!(
+            additions(pairs(&[("RUST_BACKTRACE", "1"), ("CARGO_PKG_NAME", "x")])),
+            Additions::default()
+        );
     }
 }

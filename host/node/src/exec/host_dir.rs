@@ -40,7 +40,13 @@ impl HostDir {
     pub(super) fn open(path: &Path) -> io::Result<HostDir> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let folder = rustix::fs::open(path, flags, Mode::empty())?;
-        Ok(HostDir { root: Arc::new(Root { folder, open: Mutex::default() }), path: PathBuf::new() })
+        Ok(HostDir {
+            root: Arc::new(Root {
+                folder,
+                open: Mutex::default(),
+            }),
+            path: PathBuf::new(),
+        })
     }
 
     fn folder(&self) -> io::Result<OwnedFd> {
@@ -52,11 +58,22 @@ impl HostDir {
         Ok(match FileType::from_raw_mode(stat.st_mode as RawMode) {
             FileType::RegularFile => {
                 let len = u64::try_from(stat.st_size).unwrap_or(0);
-                let file = HostFile { root: self.root.clone(), path, len, slot: Mutex::default() };
+                let file = HostFile {
+                    root: self.root.clone(),
+                    path,
+                    len,
+                    slot: Mutex::default(),
+                };
                 let executable = Mode::from_raw_mode(stat.st_mode as RawMode).contains(Mode::XUSR);
-                Some(Entry::File { source: Source::new(Arc::new(Shared(Arc::new(file)))), executable })
+                Some(Entry::File {
+                    source: Source::new(Arc::new(Shared(Arc::new(file)))),
+                    executable,
+                })
             }
-            FileType::Directory => Some(Entry::Dir(Arc::new(HostDir { root: self.root.clone(), path }))),
+            FileType::Directory => Some(Entry::Dir(Arc::new(HostDir {
+                root: self.root.clone(),
+                path,
+            }))),
             FileType::Symlink => {
                 let target = readlinkat(folder, name, Vec::new())?;
                 // A target that is no text cannot be shown to a guest.
@@ -74,12 +91,16 @@ impl DirSource for HostDir {
         for found in Dir::read_from(&folder)? {
             let found = found?;
             // Names that are no text do not exist for a guest: WASI has no way to say them.
-            let Ok(name) = found.file_name().to_str() else { continue };
+            let Ok(name) = found.file_name().to_str() else {
+                continue;
+            };
             if name == "." || name == ".." {
                 continue;
             }
             if entries.len() == MAX_ENTRIES {
-                return Err(io::Error::other("a folder with more than a million entries"));
+                return Err(io::Error::other(
+                    "a folder with more than a million entries",
+                ));
             }
             let stat = match statat(&folder, name, AtFlags::SYMLINK_NOFOLLOW) {
                 Ok(stat) => stat,
@@ -124,17 +145,30 @@ impl Root {
         let folder = self.folder_at(path.parent().unwrap_or(Path::new("")))?;
         // Not blocking: the name may have become a pipe since it was listed.
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        Ok(File::from(openat(&folder, OsStr::from_bytes(name.as_bytes()), flags, Mode::empty())?))
+        Ok(File::from(openat(
+            &folder,
+            OsStr::from_bytes(name.as_bytes()),
+            flags,
+            Mode::empty(),
+        )?))
     }
 
     /// Notes that `file` is open, and closes the one that was opened longest ago where there are too many.
     fn opened(&self, file: &Arc<HostFile>) {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         open.push_back(Arc::downgrade(file));
-        let oldest = if open.len() > MAX_OPEN_FILES { open.pop_front() } else { None };
+        let oldest = if open.len() > MAX_OPEN_FILES {
+            open.pop_front()
+        } else {
+            None
+        };
         drop(open);
         if let Some(oldest) = oldest.and_then(|oldest| oldest.upgrade()) {
-            oldest.slot.lock().unwrap_or_else(PoisonError::into_inner).take();
+            oldest
+                .slot
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .take();
         }
     }
 }
@@ -152,7 +186,12 @@ struct Shared(Arc<HostFile>);
 
 impl Shared {
     fn file(&self) -> io::Result<Arc<File>> {
-        let known = self.0.slot.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let known = self
+            .0
+            .slot
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
         if let Some(file) = known {
             return Ok(file);
         }
@@ -184,6 +223,14 @@ impl ReadAt for Shared {
     fn len(&self) -> u64 {
         self.0.len
     }
+
+    fn close(&self) {
+        self.0
+            .slot
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+    }
 }
 
 #[cfg(test)]
@@ -194,11 +241,17 @@ mod tests {
     use std::os::unix::fs::{PermissionsExt, symlink};
 
     fn names(dir: &dyn DirSource) -> Vec<String> {
-        dir.list().unwrap().into_iter().map(|(name, _)| name).collect()
+        dir.list()
+            .unwrap()
+            .into_iter()
+            .map(|(name, _)| name)
+            .collect()
     }
 
     fn read(entry: Option<Entry>) -> Vec<u8> {
-        let Some(Entry::File { source, .. }) = entry else { panic!("not a file") };
+        let Some(Entry::File { source, .. }) = entry else {
+            panic!("not a file")
+        };
         let mut bytes = vec![0; usize::try_from(source.len()).unwrap()];
         let read = source.read_at(&mut bytes, 0).unwrap();
         bytes.truncate(read);
@@ -215,10 +268,20 @@ mod tests {
         symlink("/etc", temp.path().join("out")).unwrap();
         let dir = HostDir::open(temp.path()).unwrap();
         assert_eq!(names(&dir), ["a", "out", "sub"]);
-        assert!(matches!(dir.get("a").unwrap(), Some(Entry::File { executable: true, .. })));
+        assert!(matches!(
+            dir.get("a").unwrap(),
+            Some(Entry::File {
+                executable: true,
+                ..
+            })
+        ));
         assert_eq!(read(dir.get("a").unwrap()), b"aaa");
-        assert!(matches!(dir.get("out").unwrap(), Some(Entry::Symlink(target)) if target == "/etc"));
-        let Some(Entry::Dir(sub)) = dir.get("sub").unwrap() else { panic!("not a folder") };
+        assert!(
+            matches!(dir.get("out").unwrap(), Some(Entry::Symlink(target)) if target == "/etc")
+        );
+        let Some(Entry::Dir(sub)) = dir.get("sub").unwrap() else {
+            panic!("not a folder")
+        };
         assert_eq!(read(sub.get("b").unwrap()), b"bb");
         for name in ["..", ".", "", "sub/b", "missing"] {
             assert!(dir.get(name).unwrap().is_none(), "{name}");
@@ -233,8 +296,12 @@ mod tests {
         fs::create_dir(temp.path().join("sub")).unwrap();
         fs::write(temp.path().join("sub/secret"), "mine").unwrap();
         let dir = HostDir::open(temp.path()).unwrap();
-        let Some(Entry::Dir(sub)) = dir.get("sub").unwrap() else { panic!("not a folder") };
-        let Some(Entry::File { source, .. }) = sub.get("secret").unwrap() else { panic!("not a file") };
+        let Some(Entry::Dir(sub)) = dir.get("sub").unwrap() else {
+            panic!("not a folder")
+        };
+        let Some(Entry::File { source, .. }) = sub.get("secret").unwrap() else {
+            panic!("not a file")
+        };
         fs::remove_dir_all(temp.path().join("sub")).unwrap();
         symlink(outside.path(), temp.path().join("sub")).unwrap();
         assert!(sub.get("secret").is_err());
@@ -250,7 +317,12 @@ mod tests {
         }
         let dir = HostDir::open(temp.path()).unwrap();
         let entries = dir.list().unwrap();
-        fs::OpenOptions::new().append(true).open(temp.path().join("7")).unwrap().write_all_at(b"tail", 1).unwrap();
+        fs::OpenOptions::new()
+            .append(true)
+            .open(temp.path().join("7"))
+            .unwrap()
+            .write_all_at(b"tail", 1)
+            .unwrap();
         for (name, entry) in entries {
             assert_eq!(read(Some(entry)), name.as_bytes());
         }

@@ -28,16 +28,26 @@ impl HostStdin {
         if io::stdin().is_terminal() {
             return None;
         }
-        Some(HostStdin { next: Mutex::new(0), cancel, deadline: Instant::now().checked_add(timeout) })
+        Some(HostStdin {
+            next: Mutex::new(0),
+            cancel,
+            deadline: Instant::now().checked_add(timeout),
+        })
     }
 
     fn is_over(&self) -> bool {
-        self.cancel.is_cancelled() || self.deadline.is_some_and(|deadline| Instant::now() >= deadline)
+        self.cancel.is_cancelled()
+            || self
+                .deadline
+                .is_some_and(|deadline| Instant::now() >= deadline)
     }
 
     /// Waits until a read would not block; false when the run is over before.
     fn wait(&self, input: &impl AsFd) -> io::Result<bool> {
-        let every = Timespec { tv_sec: 0, tv_nsec: i64::from(LOOK_EVERY.subsec_nanos()) };
+        let every = Timespec {
+            tv_sec: 0,
+            tv_nsec: i64::from(LOOK_EVERY.subsec_nanos()),
+        };
         while !self.is_over() {
             match poll(&mut [PollFd::new(input, PollFlags::IN)], Some(&every)) {
                 Ok(0) | Err(rustix::io::Errno::INTR) => {}

@@ -6,8 +6,12 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use sykli_core::pipeline::{Grants, Limits, MAX_FUEL, MAX_MEMORY_BYTES, MAX_OUTPUT_BYTES, MAX_TIMEOUT_MS, Task};
-use sykli_core::units::{exact_bytes, exact_count, exact_duration_ms, human_bytes, human_count, human_duration_ms};
+use sykli_core::pipeline::{
+    Grants, Limits, MAX_FUEL, MAX_MEMORY_BYTES, MAX_OUTPUT_BYTES, MAX_TIMEOUT_MS, Task,
+};
+use sykli_core::units::{
+    exact_bytes, exact_count, exact_duration_ms, human_bytes, human_count, human_duration_ms,
+};
 use sykli_runtime::{Limit, Refusal, Status, TrapKind};
 
 use crate::events::FailureReport;
@@ -31,15 +35,27 @@ pub(crate) enum Asker<'a> {
 }
 
 /// Why a guest that ended so has failed; `None` where it exited with 0.
-pub(crate) fn of_status(asker: Asker<'_>, status: &Status, refusals: &[Refusal]) -> Option<FailureReport> {
+pub(crate) fn of_status(
+    asker: Asker<'_>,
+    status: &Status,
+    refusals: &[Refusal],
+) -> Option<FailureReport> {
     let (code, message) = match status {
         Status::Exited(0) => return None,
         Status::Exited(code) => ("task::exit", format!("exited with code {code}")),
-        Status::Trapped { kind, message, .. } => ("task::trap", format!("trapped: {}: {message}", trap(*kind))),
+        Status::Trapped { kind, message, .. } => {
+            ("task::trap", format!("trapped: {}: {message}", trap(*kind)))
+        }
         Status::Limit(limit) => of_limit(limit),
-        Status::TimedOut { limit } => ("task::timeout", format!("was ended after {}", human_duration_ms(millis(*limit)))),
+        Status::TimedOut { limit } => (
+            "task::timeout",
+            format!("was ended after {}", human_duration_ms(millis(*limit))),
+        ),
         Status::Cancelled => ("task::cancelled", "was cancelled".to_owned()),
-        Status::HostFault { message } => ("task::host-fault", format!("could not be run by this machine: {message}")),
+        Status::HostFault { message } => (
+            "task::host-fault",
+            format!("could not be run by this machine: {message}"),
+        ),
     };
     let mut hints: Vec<String> = status_hint(asker, status).into_iter().collect();
     hints.extend(refusal_hints(asker, refusals));
@@ -53,12 +69,24 @@ pub(crate) fn of_status(asker: Asker<'_>, status: &Status, refusals: &[Refusal])
         Status::Exited(code) => Some(*code),
         _ => None,
     };
-    Some(FailureReport { code: code.to_owned(), message, hints, exit_code, backtrace, ..FailureReport::default() })
+    Some(FailureReport {
+        code: code.to_owned(),
+        message,
+        hints,
+        exit_code,
+        backtrace,
+        ..FailureReport::default()
+    })
 }
 
 /// A failure that is not the guest's end: of its preparation or of what it left.
 pub(crate) fn plain(code: &str, message: String, hints: Vec<String>) -> FailureReport {
-    FailureReport { code: code.to_owned(), message, hints, ..FailureReport::default() }
+    FailureReport {
+        code: code.to_owned(),
+        message,
+        hints,
+        ..FailureReport::default()
+    }
 }
 
 fn millis(duration: Duration) -> u64 {
@@ -79,10 +107,17 @@ fn trap(kind: TrapKind) -> &'static str {
 
 fn of_limit(limit: &Limit) -> (&'static str, String) {
     match limit {
-        Limit::Fuel { limit } => ("task::fuel", format!("used all of its fuel ({})", human_count(*limit))),
+        Limit::Fuel { limit } => (
+            "task::fuel",
+            format!("used all of its fuel ({})", human_count(*limit)),
+        ),
         Limit::Memory { limit, wanted } => (
             "task::memory",
-            format!("wanted {} of memory, more than its limit of {}", human_bytes(*wanted), human_bytes(*limit)),
+            format!(
+                "wanted {} of memory, more than its limit of {}",
+                human_bytes(*wanted),
+                human_bytes(*limit)
+            ),
         ),
         other => ("task::limit", other.to_string()),
     }
@@ -96,14 +131,31 @@ fn status_hint(asker: Asker<'_>, status: &Status) -> Option<String> {
     match status {
         Status::Limit(Limit::Fuel { limit }) => {
             let fuel = raised(*limit, MAX_FUEL)?;
-            Some(limit_hint(asker, &Limits { fuel, ..current }, "--fuel", &exact_count(fuel)))
+            Some(limit_hint(
+                asker,
+                &Limits { fuel, ..current },
+                "--fuel",
+                &exact_count(fuel),
+            ))
         }
-        Status::Limit(Limit::Memory { limit, wanted }) => memory_hint(asker, &current, *limit, *wanted),
+        Status::Limit(Limit::Memory { limit, wanted }) => {
+            memory_hint(asker, &current, *limit, *wanted)
+        }
         Status::TimedOut { limit } => {
             let timeout_ms = raised(millis(*limit), MAX_TIMEOUT_MS)?;
-            Some(limit_hint(asker, &Limits { timeout_ms, ..current }, "--timeout", &exact_duration_ms(timeout_ms)))
+            Some(limit_hint(
+                asker,
+                &Limits {
+                    timeout_ms,
+                    ..current
+                },
+                "--timeout",
+                &exact_duration_ms(timeout_ms),
+            ))
         }
-        Status::Limit(Limit::Stack { .. }) => Some("recurse less deeply, or keep large values on the heap".to_owned()),
+        Status::Limit(Limit::Stack { .. }) => {
+            Some("recurse less deeply, or keep large values on the heap".to_owned())
+        }
         _ => None,
     }
 }
@@ -114,11 +166,25 @@ fn raised(limit: u64, bound: u64) -> Option<u64> {
 }
 
 fn memory_hint(asker: Asker<'_>, current: &Limits, limit: u64, wanted: u64) -> Option<String> {
-    let memory_bytes = wanted.checked_next_power_of_two().unwrap_or(MAX_MEMORY_BYTES).min(MAX_MEMORY_BYTES);
+    let memory_bytes = wanted
+        .checked_next_power_of_two()
+        .unwrap_or(MAX_MEMORY_BYTES)
+        .min(MAX_MEMORY_BYTES);
     if memory_bytes <= limit {
-        return Some(format!("no task may have more than {}: split the work", human_bytes(MAX_MEMORY_BYTES)));
+        return Some(format!(
+            "no task may have more than {}: split the work",
+            human_bytes(MAX_MEMORY_BYTES)
+        ));
     }
-    Some(limit_hint(asker, &Limits { memory_bytes, ..*current }, "--memory", &exact_bytes(memory_bytes)))
+    Some(limit_hint(
+        asker,
+        &Limits {
+            memory_bytes,
+            ..*current
+        },
+        "--memory",
+        &exact_bytes(memory_bytes),
+    ))
 }
 
 fn limit_hint(asker: Asker<'_>, limits: &Limits, flag: &str, value: &str) -> String {
@@ -139,7 +205,10 @@ fn limits_line(limits: &Limits) -> String {
         fields.push(format!("memory = \"{}\"", exact_bytes(limits.memory_bytes)));
     }
     if limits.timeout_ms != default.timeout_ms {
-        fields.push(format!("timeout = \"{}\"", exact_duration_ms(limits.timeout_ms)));
+        fields.push(format!(
+            "timeout = \"{}\"",
+            exact_duration_ms(limits.timeout_ms)
+        ));
     }
     if limits.output_bytes != default.output_bytes {
         fields.push(format!("output = \"{}\"", exact_bytes(limits.output_bytes)));
@@ -150,14 +219,21 @@ fn limits_line(limits: &Limits) -> String {
 /// The `grants` line with what there is and these hosts.
 fn grants_line(grants: &Grants, hosts: &BTreeSet<String>) -> String {
     let list = |names: &mut dyn Iterator<Item = &String>| {
-        let quoted: Vec<String> = names.map(|name| serde_json::Value::from(name.as_str()).to_string()).collect();
+        let quoted: Vec<String> = names
+            .map(|name| serde_json::Value::from(name.as_str()).to_string())
+            .collect();
         format!("[{}]", quoted.join(", "))
     };
     let mut fields = Vec::new();
     if !grants.env.is_empty() {
         fields.push(format!("env = {}", list(&mut grants.env.iter())));
     }
-    let net: BTreeSet<String> = grants.net.iter().cloned().chain(hosts.iter().cloned()).collect();
+    let net: BTreeSet<String> = grants
+        .net
+        .iter()
+        .cloned()
+        .chain(hosts.iter().cloned())
+        .collect();
     fields.push(format!("net = {}", list(&mut net.iter())));
     for (name, granted) in [("clock", grants.clock), ("random", grants.random)] {
         if granted {
@@ -173,8 +249,16 @@ fn refusal_hints(asker: Asker<'_>, refusals: &[Refusal]) -> Vec<String> {
     let hosts = refused_hosts(refusals);
     if !hosts.is_empty() {
         hints.push(match asker {
-            Asker::Task(task) => format!("under [task.{}]: {}", task.name, grants_line(&task.grants, &hosts)),
-            Asker::Exec => hosts.iter().map(|host| format!("--net {host}")).collect::<Vec<_>>().join(" "),
+            Asker::Task(task) => format!(
+                "under [task.{}]: {}",
+                task.name,
+                grants_line(&task.grants, &hosts)
+            ),
+            Asker::Exec => hosts
+                .iter()
+                .map(|host| format!("--net {host}"))
+                .collect::<Vec<_>>()
+                .join(" "),
         });
     }
     let current = match asker {
@@ -183,15 +267,27 @@ fn refusal_hints(asker: Asker<'_>, refusals: &[Refusal]) -> Vec<String> {
     };
     for refusal in refusals {
         match refusal {
-            Refusal::Memory { limit, wanted } => hints.extend(memory_hint(asker, &current, *limit, *wanted)),
+            Refusal::Memory { limit, wanted } => {
+                hints.extend(memory_hint(asker, &current, *limit, *wanted))
+            }
             Refusal::OutputBytes { limit } => {
                 if let Some(output_bytes) = raised(*limit, MAX_OUTPUT_BYTES) {
-                    let limits = Limits { output_bytes, ..current };
-                    hints.push(limit_hint(asker, &limits, "--output", &exact_bytes(output_bytes)));
+                    let limits = Limits {
+                        output_bytes,
+                        ..current
+                    };
+                    hints.push(limit_hint(
+                        asker,
+                        &limits,
+                        "--output",
+                        &exact_bytes(output_bytes),
+                    ));
                 }
             }
             Refusal::OutputEntries { limit } => {
-                hints.push(format!("a task may create at most {limit} files: pack them into fewer"));
+                hints.push(format!(
+                    "a task may create at most {limit} files: pack them into fewer"
+                ));
             }
             Refusal::ReadOnly { path } => {
                 hints.push(format!("`{path}` cannot be written: write under /out what is to be kept, under /tmp the rest"));
@@ -207,16 +303,27 @@ fn refused_hosts(refusals: &[Refusal]) -> BTreeSet<String> {
     let with_port: BTreeSet<&str> = refusals
         .iter()
         .filter_map(|refusal| match refusal {
-            Refusal::Net { host, port: Some(_) } => Some(host.as_str()),
+            Refusal::Net {
+                host,
+                port: Some(_),
+            } => Some(host.as_str()),
             _ => None,
         })
         .collect();
     refusals
         .iter()
         .filter_map(|refusal| match refusal {
-            Refusal::Net { host, port: Some(port) } if host.contains(':') => Some(format!("[{host}]:{port}")),
-            Refusal::Net { host, port: Some(port) } => Some(format!("{host}:{port}")),
-            Refusal::Net { host, port: None } => Some(host.clone()).filter(|host| !with_port.contains(host.as_str())),
+            Refusal::Net {
+                host,
+                port: Some(port),
+            } if host.contains(':') => Some(format!("[{host}]:{port}")),
+            Refusal::Net {
+                host,
+                port: Some(port),
+            } => Some(format!("{host}:{port}")),
+            Refusal::Net { host, port: None } => {
+                Some(host.clone()).filter(|host| !with_port.contains(host.as_str()))
+            }
             _ => None,
         })
         .collect()
@@ -230,7 +337,9 @@ pub(crate) fn warnings(asker: Asker<'_>, refusals: &[Refusal]) -> Vec<String> {
         if matches!(refusal, Refusal::ReadOnly { .. }) {
             continue;
         }
-        let hint = refusal_hints(asker, std::slice::from_ref(refusal)).into_iter().next();
+        let hint = refusal_hints(asker, std::slice::from_ref(refusal))
+            .into_iter()
+            .next();
         lines.push(hint.map_or_else(|| refusal.to_string(), |hint| format!("{refusal} ({hint})")));
     }
     lines
@@ -260,12 +369,16 @@ mod tests {
     use sykli_core::pipeline::{Format, parse};
 
     fn task(extra: &str) -> Task {
-        let text = format!("schema = \"sykli-wasm/1\"\n[task.x]\ncomponent = \"x.wasm\"\n{extra}\n");
+        let text =
+            format!("schema = \"sykli-wasm/1\"\n[task.x]\ncomponent = \"x.wasm\"\n{extra}\n");
         parse(&text, Format::Toml).unwrap().tasks.remove(0)
     }
 
     fn net(host: &str, port: Option<u16>) -> Refusal {
-        Refusal::Net { host: host.to_owned(), port }
+        Refusal::Net {
+            host: host.to_owned(),
+            port,
+        }
     }
 
     #[test]
@@ -273,30 +386,58 @@ mod tests {
         let task = task("grants = { clock = true, net = [\"b.org\"] }");
         let refusals = [net("example.org", None), net("example.org", Some(443))];
         let report = of_status(Asker::Task(&task), &Status::Exited(3), &refusals).unwrap();
-        assert_eq!((report.code.as_str(), report.exit_code), ("task::exit", Some(3)));
-        assert_eq!(report.hints, ["under [task.x]: grants = { net = [\"b.org\", \"example.org:443\"], clock = true }"]);
+        assert_eq!(
+            (report.code.as_str(), report.exit_code),
+            ("task::exit", Some(3))
+        );
+        assert_eq!(
+            report.hints,
+            ["under [task.x]: grants = { net = [\"b.org\", \"example.org:443\"], clock = true }"]
+        );
     }
 
     #[test]
     fn a_met_limit_names_the_line_that_raises_it() {
         let task = task("limits = { memory = \"1GiB\", timeout = \"1s\" }");
-        let memory = Status::Limit(Limit::Memory { limit: 1 << 30, wanted: (1 << 30) + 65536 });
+        let memory = Status::Limit(Limit::Memory {
+            limit: 1 << 30,
+            wanted: (1 << 30) + 65536,
+        });
         let report = of_status(Asker::Task(&task), &memory, &[]).unwrap();
         assert_eq!(report.code, "task::memory");
-        assert_eq!(report.hints, ["under [task.x]: limits = { memory = \"2GiB\", timeout = \"1s\" }"]);
-        let late = Status::TimedOut { limit: Duration::from_secs(1) };
+        assert_eq!(
+            report.hints,
+            ["under [task.x]: limits = { memory = \"2GiB\", timeout = \"1s\" }"]
+        );
+        let late = Status::TimedOut {
+            limit: Duration::from_secs(1),
+        };
         let report = of_status(Asker::Task(&task), &late, &[]).unwrap();
-        assert_eq!(report.hints, ["under [task.x]: limits = { timeout = \"4s\" }"]);
-        assert_eq!(of_status(Asker::Exec, &late, &[]).unwrap().hints, ["--timeout 4s"]);
-        let most = Status::Limit(Limit::Memory { limit: MAX_MEMORY_BYTES, wanted: MAX_MEMORY_BYTES + 1 });
-        assert!(of_status(Asker::Task(&task), &most, &[]).unwrap().hints[0].contains("split the work"));
+        assert_eq!(
+            report.hints,
+            ["under [task.x]: limits = { timeout = \"4s\" }"]
+        );
+        assert_eq!(
+            of_status(Asker::Exec, &late, &[]).unwrap().hints,
+            ["--timeout 4s"]
+        );
+        let most = Status::Limit(Limit::Memory {
+            limit: MAX_MEMORY_BYTES,
+            wanted: MAX_MEMORY_BYTES + 1,
+        });
+        assert!(
+            of_status(Asker::Task(&task), &most, &[]).unwrap().hints[0].contains("split the work")
+        );
     }
 
     #[test]
     fn a_tail_is_whole_lines_from_the_end() {
         let text: String = (0..100).map(|line| format!("line {line}\n")).collect();
         let tail_text = tail(text.as_bytes());
-        assert!(tail_text.starts_with("line 60\n") && tail_text.ends_with("line 99"), "{tail_text}");
+        assert!(
+            tail_text.starts_with("line 60\n") && tail_text.ends_with("line 99"),
+            "{tail_text}"
+        );
         assert_eq!(tail(b"short"), "short");
         let long = format!("{}\nend", "x".repeat(TAIL_BYTES));
         assert_eq!(tail(long.as_bytes()), "end");

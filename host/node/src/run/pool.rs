@@ -54,13 +54,29 @@ impl<W: Work> Pool<W> {
     /// # Errors
     /// Where the system gives no thread.
     pub(super) fn start(threads: usize, work: &Arc<W>) -> std::io::Result<Pool<W>> {
-        let state = State { prepare: VecDeque::new(), execute: VecDeque::new(), idle: 0, closed: false };
-        let queue = Arc::new(Queue { state: Mutex::new(state), work: Condvar::new(), threads });
-        let mut pool = Pool { queue, threads: Vec::with_capacity(threads) };
+        let state = State {
+            prepare: VecDeque::new(),
+            execute: VecDeque::new(),
+            idle: 0,
+            closed: false,
+        };
+        let queue = Arc::new(Queue {
+            state: Mutex::new(state),
+            work: Condvar::new(),
+            threads,
+        });
+        let mut pool = Pool {
+            queue,
+            threads: Vec::with_capacity(threads),
+        };
         for index in 0..threads {
             let (queue, work) = (pool.queue.clone(), work.clone());
             let name = format!("sykli-worker-{index}");
-            pool.threads.push(thread::Builder::new().name(name).spawn(move || serve(&queue, work.as_ref()))?);
+            pool.threads.push(
+                thread::Builder::new()
+                    .name(name)
+                    .spawn(move || serve(&queue, work.as_ref()))?,
+            );
         }
         Ok(pool)
     }
@@ -126,7 +142,10 @@ impl<W: Work> Queue<W> {
                 return Some(Taken::Prepare(state.prepare.drain(..share).collect()));
             }
             state.idle += 1;
-            state = self.work.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state = self
+                .work
+                .wait(state)
+                .unwrap_or_else(PoisonError::into_inner);
             state.idle -= 1;
         }
     }
@@ -169,7 +188,14 @@ mod tests {
     fn executions_go_first_and_preparations_go_together() {
         let (open, gate) = mpsc::channel();
         let (done, seen) = mpsc::channel();
-        let pool = Pool::start(1, &Arc::new(Echo { gate: Mutex::new(gate), done })).unwrap();
+        let pool = Pool::start(
+            1,
+            &Arc::new(Echo {
+                gate: Mutex::new(gate),
+                done,
+            }),
+        )
+        .unwrap();
         pool.push(&mut vec![1], &mut Vec::new());
         // The thread holds the first one, or will take all: either way the order below is fixed from here on.
         open.send(()).unwrap();
@@ -180,7 +206,15 @@ mod tests {
         }
         let first = format!("prepare {:?}", (0..64).collect::<Vec<_>>());
         let second = format!("prepare {:?}", (64..70).collect::<Vec<_>>());
-        assert_eq!(seen.iter().take(4).collect::<Vec<_>>(), ["execute 7".to_owned(), "execute 8".to_owned(), first, second]);
+        assert_eq!(
+            seen.iter().take(4).collect::<Vec<_>>(),
+            [
+                "execute 7".to_owned(),
+                "execute 8".to_owned(),
+                first,
+                second
+            ]
+        );
         pool.finish();
     }
 
@@ -188,7 +222,14 @@ mod tests {
     fn what_is_queued_when_it_finishes_is_dropped() {
         let (open, gate) = mpsc::channel();
         let (done, seen) = mpsc::channel();
-        let pool = Pool::start(2, &Arc::new(Echo { gate: Mutex::new(gate), done })).unwrap();
+        let pool = Pool::start(
+            2,
+            &Arc::new(Echo {
+                gate: Mutex::new(gate),
+                done,
+            }),
+        )
+        .unwrap();
         drop(open);
         drop(pool);
         assert!(seen.recv().is_err());

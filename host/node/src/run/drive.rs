@@ -1,0 +1,457 @@
+//! The loop of a run: owns core's machine, performs its actions, feeds it what the threads say.
+//!
+//! One thread, one channel in. It never blocks on anything but that channel (and the settler's, when the disk cannot
+//! keep up), decides nothing, and touches no file. What a lost blob of an earlier result makes fail is not told but
+//! left to another round, in which the result is made anew. Called by `run`.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
+use std::time::{Duration, Instant};
+
+use sykli_core::id::{Attempt, TaskId};
+use sykli_core::run::{Action, Event, Failure, Run, RunStatus, SettledKind, Verdict};
+use sykli_core::time::Tick;
+use sykli_runtime::CancelToken;
+
+use super::crew::{Crew, Execute, Message, Ready};
+use super::pool::Pool;
+use super::settle::Settlement;
+use crate::events::{FailureReport, InstanceReport, RunEvent, TaskSettled};
+use crate::prepare::{Context, NotReady, Prepared};
+use crate::store::Ticket;
+use crate::worker::Attempted;
+
+/// How often renderers are given the whole picture, at most.
+const SNAPSHOT_EVERY: Duration = Duration::from_millis(100);
+/// Messages taken before jobs are handed out again.
+const MAX_BATCH: usize = 256;
+/// A wait without any deadline.
+const LONG: Duration = Duration::from_secs(3600);
+
+/// What a run has told so far; outlives the rounds.
+#[derive(Default)]
+pub(super) struct Told {
+    /// By instance.
+    pub(super) instances: Vec<Option<InstanceReport>>,
+    /// In the order they happened.
+    pub(super) failures: Vec<(String, FailureReport)>,
+    pub(super) warnings: Vec<String>,
+}
+
+/// Failures and warnings that a report carries; all of them are told as events.
+const MAX_TOLD: usize = 1000;
+
+/// How a round ended.
+pub(super) struct End {
+    pub(super) status: RunStatus,
+    /// Something failed only because a blob of an earlier result was gone.
+    pub(super) lost: bool,
+    /// No guest is running any more.
+    pub(super) quiet: bool,
+}
+
+/// One round of a run.
+pub(super) struct Drive<'a> {
+    context: Arc<Context>,
+    machine: Run,
+    pool: &'a Pool<Crew>,
+    events: &'a (dyn Fn(RunEvent) + Sync),
+    settler: SyncSender<Settlement>,
+    told: &'a mut Told,
+    began: Instant,
+    active: HashMap<TaskId, Active>,
+    actions: Vec<Action>,
+    prepare: Vec<TaskId>,
+    execute: Vec<Execute>,
+    interrupts: u32,
+    running: usize,
+    lost: bool,
+    changed: bool,
+    shown: Option<Instant>,
+}
+
+/// What is known of an instance between its preparation and its end.
+#[derive(Default)]
+struct Active {
+    prepared: Option<Arc<Prepared>>,
+    cancel: Option<CancelToken>,
+    attempts: u32,
+    last: Last,
+}
+
+/// What came of it last.
+#[derive(Default)]
+struct Last {
+    wall_ms: u64,
+    fuel: u64,
+    output: Option<sykli_core::id::Digest>,
+    failure: Option<FailureReport>,
+    warnings: Vec<String>,
+    stored: Option<Ticket>,
+}
+
+impl<'a> Drive<'a> {
+    pub(super) fn new(
+        context: Arc<Context>,
+        machine: Run,
+        pool: &'a Pool<Crew>,
+        events: &'a (dyn Fn(RunEvent) + Sync),
+        settler: SyncSender<Settlement>,
+        told: &'a mut Told,
+    ) -> Drive<'a> {
+        Drive {
+            context,
+            machine,
+            pool,
+            events,
+            settler,
+            told,
+            began: Instant::now(),
+            active: HashMap::new(),
+            actions: Vec::new(),
+            prepare: Vec::new(),
+            execute: Vec::new(),
+            interrupts: 0,
+            running: 0,
+            lost: false,
+            changed: true,
+            shown: None,
+        }
+    }
+
+    /// Drives the machine until it has finished.
+    pub(super) fn run(mut self, messages: &Receiver<Message>) -> End {
+        self.feed(Event::Begin);
+        loop {
+            self.pool.push(&mut self.prepare, &mut self.execute);
+            self.show(false);
+            if let Some(status) = self.machine.finished() {
+                self.show(true);
+                return End {
+                    status,
+                    lost: self.lost,
+                    quiet: self.running == 0,
+                };
+            }
+            match messages.recv_timeout(self.wait()) {
+                Ok(message) => self.take(message),
+                Err(RecvTimeoutError::Timeout) => {}
+                // Every thread is gone: nothing will ever be answered again.
+                Err(RecvTimeoutError::Disconnected) => self.feed(Event::Interrupt),
+            }
+            for message in messages.try_iter().take(MAX_BATCH) {
+                self.take(message);
+            }
+            if self
+                .machine
+                .next_timeout()
+                .is_some_and(|at| at <= self.now())
+            {
+                self.feed(Event::Timeout);
+            }
+        }
+    }
+
+    fn now(&self) -> Tick {
+        Tick(u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX))
+    }
+
+    /// Until the machine's deadline, or until the picture is due again while something goes on.
+    fn wait(&self) -> Duration {
+        let deadline = self
+            .machine
+            .next_timeout()
+            .map_or(LONG, |at| Duration::from_millis(at.ms_since(self.now())));
+        let picture = match self.shown {
+            Some(at) if self.changed || self.running > 0 => {
+                SNAPSHOT_EVERY.saturating_sub(at.elapsed())
+            }
+            _ => LONG,
+        };
+        deadline.min(picture)
+    }
+
+    fn show(&mut self, last: bool) {
+        let due = self.shown.is_none_or(|at| at.elapsed() >= SNAPSHOT_EVERY);
+        if last || (due && (self.changed || self.running > 0)) {
+            self.changed = false;
+            self.shown = Some(Instant::now());
+            (self.events)(RunEvent::Snapshot(Box::new(
+                self.machine.snapshot(self.now()),
+            )));
+        }
+    }
+
+    fn feed(&mut self, event: Event) {
+        self.changed = true;
+        let mut actions = std::mem::take(&mut self.actions);
+        self.machine.handle_into(self.now(), event, &mut actions);
+        for action in actions.drain(..) {
+            self.perform(action);
+        }
+        self.actions = actions;
+    }
+
+    fn perform(&mut self, action: Action) {
+        match action {
+            Action::Prepare { task } => self.prepare.push(task),
+            Action::Execute { task, attempt } => self.start(task, attempt),
+            Action::Cancel { task, .. } => {
+                if let Some(cancel) = self
+                    .active
+                    .get(&task)
+                    .and_then(|active| active.cancel.as_ref())
+                {
+                    cancel.cancel();
+                }
+            }
+            Action::Settled { task, state } => self.settled(task, state),
+            // The loop looks at the machine itself.
+            Action::Finish { .. } => {}
+        }
+    }
+
+    fn start(&mut self, id: TaskId, attempt: Attempt) {
+        let active = self.active.entry(id).or_default();
+        // The machine executes only what it was told is prepared.
+        let Some(prepared) = active.prepared.clone() else {
+            return;
+        };
+        let cancel = CancelToken::default();
+        active.cancel = Some(cancel.clone());
+        active.attempts = attempt.0;
+        self.running += 1;
+        self.execute.push(Execute {
+            prepared,
+            attempt,
+            cancel,
+        });
+        if let Some((task, label)) = self.names(id) {
+            (self.events)(RunEvent::TaskStarted {
+                task,
+                label,
+                attempt: attempt.0,
+            });
+        }
+    }
+
+    fn names(&self, id: TaskId) -> Option<(String, String)> {
+        let (instance, task) = self.context.instance(id)?;
+        Some((task.name.clone(), instance.label.to_string()))
+    }
+
+    fn take(&mut self, message: Message) {
+        match message {
+            Message::Prepared(batch) => {
+                for (id, ready) in batch {
+                    self.prepared(id, ready);
+                }
+            }
+            Message::Finished {
+                id,
+                attempt,
+                attempted,
+            } => self.finished(id, attempt, *attempted),
+            Message::Progress {
+                id,
+                attempt,
+                done,
+                total,
+                message,
+            } => {
+                if let Some((task, label)) = self.names(id) {
+                    (self.events)(RunEvent::TaskProgress {
+                        task,
+                        label,
+                        done,
+                        total,
+                        message: message.clone(),
+                    });
+                }
+                self.feed(Event::Progress {
+                    task: id,
+                    attempt,
+                    done,
+                    total,
+                    message,
+                });
+            }
+            Message::Output { id, stream, bytes } => {
+                if let Some((task, label)) = self.names(id) {
+                    (self.events)(RunEvent::TaskOutput {
+                        task,
+                        label,
+                        stream,
+                        bytes,
+                    });
+                }
+            }
+            Message::Log {
+                id,
+                level,
+                message,
+                fields,
+            } => {
+                if let Some((task, label)) = self.names(id) {
+                    (self.events)(RunEvent::TaskLog {
+                        task,
+                        label,
+                        level,
+                        message,
+                        fields,
+                    });
+                }
+            }
+            Message::Interrupted(count) => {
+                while self.interrupts < count.min(2) {
+                    self.interrupts += 1;
+                    self.feed(Event::Interrupt);
+                }
+            }
+        }
+    }
+
+    fn prepared(&mut self, id: TaskId, ready: Result<Ready, NotReady>) {
+        let ready = match ready {
+            Ok(ready) => ready,
+            Err(not_ready) => return self.not_ready(id, not_ready),
+        };
+        let digest = ready.prepared.digest;
+        let hit = ready.hit.is_some();
+        let last = match ready.hit {
+            Some(record) => {
+                self.context.settle(id, record.outputs);
+                Last {
+                    wall_ms: record.wall_ms,
+                    fuel: record.fuel,
+                    output: Some(record.outputs),
+                    warnings: record.warnings,
+                    ..Last::default()
+                }
+            }
+            None => Last::default(),
+        };
+        self.active.insert(
+            id,
+            Active {
+                prepared: Some(ready.prepared),
+                last,
+                ..Active::default()
+            },
+        );
+        self.feed(Event::Prepared {
+            task: id,
+            digest,
+            hit,
+        });
+    }
+
+    fn not_ready(&mut self, id: TaskId, not_ready: NotReady) {
+        self.note_lost(not_ready.lost);
+        let reason = Failure {
+            code: not_ready.code,
+            message: not_ready.report.message.clone(),
+        };
+        self.active.entry(id).or_default().last.failure = Some(*not_ready.report);
+        self.feed(Event::PrepareFailed { task: id, reason });
+    }
+
+    fn finished(&mut self, id: TaskId, attempt: Attempt, attempted: Attempted) {
+        self.running = self.running.saturating_sub(1);
+        self.note_lost(attempted.lost);
+        if let (Verdict::Passed, Some(output)) = (&attempted.verdict, attempted.output) {
+            self.context.settle(id, output);
+        }
+        // An instance that the machine has given up on meanwhile is told already.
+        if let Some(active) = self.active.get_mut(&id) {
+            active.last = Last {
+                wall_ms: attempted.wall_ms,
+                fuel: attempted.fuel,
+                output: attempted.output,
+                failure: attempted.failure,
+                warnings: attempted.warnings,
+                stored: attempted.stored,
+            };
+        }
+        self.feed(Event::Finished {
+            task: id,
+            attempt,
+            verdict: attempted.verdict,
+        });
+    }
+
+    /// With a result gone, this round cannot end well: it is ended, and the next one makes the result anew.
+    fn note_lost(&mut self, lost: bool) {
+        if lost && !self.lost {
+            self.lost = true;
+            self.feed(Event::Interrupt);
+        }
+    }
+
+    fn settled(&mut self, id: TaskId, state: SettledKind) {
+        let active = self.active.remove(&id).unwrap_or_default();
+        if self.lost && !state.is_good() {
+            return;
+        }
+        let known = self
+            .told
+            .instances
+            .get(id.index())
+            .is_some_and(Option::is_some);
+        let Some((task, label)) = self.names(id).filter(|_| !known) else {
+            return;
+        };
+        let Last {
+            wall_ms,
+            fuel,
+            output,
+            failure,
+            warnings,
+            stored,
+        } = active.last;
+        let failure = failure.filter(|_| state == SettledKind::Failed);
+        let digest = active.prepared.map(|prepared| prepared.digest);
+        if let Some(slot) = self.told.instances.get_mut(id.index()) {
+            let (task, label) = (task.clone(), label.clone());
+            *slot = Some(InstanceReport {
+                task,
+                label,
+                state,
+                digest,
+                output,
+                wall_ms,
+                fuel,
+            });
+        }
+        if let Some(failure) = failure
+            .as_ref()
+            .filter(|_| self.told.failures.len() < MAX_TOLD)
+        {
+            self.told.failures.push((label.clone(), failure.clone()));
+        }
+        for warning in &warnings {
+            if self.told.warnings.len() < MAX_TOLD {
+                self.told.warnings.push(format!("{label}: {warning}"));
+            }
+        }
+        let attempts = active.attempts;
+        let event = TaskSettled {
+            task,
+            label,
+            state,
+            attempts,
+            wall_ms,
+            fuel,
+            digest,
+            output,
+            failure,
+            warnings,
+        };
+        // Gone only when its thread panicked: the run goes on without being told.
+        let _ = self.settler.send(Settlement {
+            event: Box::new(event),
+            stored,
+        });
+    }
+}
