@@ -1,0 +1,18 @@
+;; Nine tables of a million elements each.
+(component
+  (core module $hog (table (export "table") 1000000 funcref))
+  (core instance (instantiate $hog))
+  (core instance (instantiate $hog))
+  (core instance (instantiate $hog))
+  (core instance (instantiate $hog))
+  (core instance (instantiate $hog))
+  (core instance (instantiate $hog))
+  (core instance (instantiate $hog))
+  (core instance (instantiate $hog))
+  (core instance (instantiate $hog))
+  (core module $main (func (export "run") (result i32) i32.const 0))
+  (core instance $main (instantiate $main))
+  (func $run (result (result)) (canon lift (core func $main "run")))
+  (instance $command (export "run" (func $run)))
+  (export "wasi:cli/run@0.2.0" (instance $command))
+)
