@@ -1,0 +1,262 @@
+//! The table of all settings: name, variable, kind, whether a project file may narrow it, what it means. `config
+//! show`, `config check`, suggestions and precedence all read this one table. It holds no values.
+
+/// What a setting's value is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// A whole number, within these bounds.
+    Count { min: u64, max: u64 },
+    /// Bytes: `"500MB"`.
+    Size,
+    /// A span of time: `"5m"`.
+    Duration,
+    /// Work: `"5G"`.
+    Fuel,
+    /// One of these words.
+    Choice(&'static [&'static str]),
+    /// A folder; absolute.
+    Folder,
+    /// `true` or `false`.
+    Bool,
+    /// Any text.
+    Text,
+    /// A list of texts.
+    Texts,
+}
+
+/// What a project's file may do with a setting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum InProject {
+    /// Lower it: the smaller of both values holds.
+    Narrows,
+    /// Nothing: it belongs to the user.
+    Refused,
+}
+
+/// One setting.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Key {
+    /// Dotted name, as in the file.
+    pub(crate) name: &'static str,
+    pub(crate) env: Option<&'static str>,
+    pub(crate) kind: Kind,
+    pub(crate) project: InProject,
+    /// What it does, for people.
+    pub(crate) about: &'static str,
+}
+
+const fn key(
+    name: &'static str,
+    env: Option<&'static str>,
+    kind: Kind,
+    about: &'static str,
+) -> Key {
+    Key {
+        name,
+        env,
+        kind,
+        project: InProject::Refused,
+        about,
+    }
+}
+
+const fn narrows(
+    name: &'static str,
+    env: Option<&'static str>,
+    kind: Kind,
+    about: &'static str,
+) -> Key {
+    Key {
+        name,
+        env,
+        kind,
+        project: InProject::Narrows,
+        about,
+    }
+}
+
+/// All settings, in the order in which they are shown.
+pub(crate) const KEYS: &[Key] = &[
+    narrows(
+        "jobs",
+        Some("SYKLI_JOBS"),
+        Kind::Count { min: 1, max: 4096 },
+        "how many tasks run at once",
+    ),
+    key(
+        "color",
+        Some("SYKLI_COLOR"),
+        Kind::Choice(&["auto", "always", "never"]),
+        "when to use colours",
+    ),
+    key(
+        "format",
+        Some("SYKLI_FORMAT"),
+        Kind::Choice(&["text", "json", "ndjson"]),
+        "how results are written",
+    ),
+    key(
+        "cache.dir",
+        Some("SYKLI_CACHE_DIR"),
+        Kind::Folder,
+        "where results and compiled code are kept",
+    ),
+    key(
+        "cache.max_size",
+        Some("SYKLI_CACHE_MAX_SIZE"),
+        Kind::Size,
+        "what `sykli cache gc` keeps to",
+    ),
+    narrows(
+        "limits.fuel",
+        Some("SYKLI_LIMITS_FUEL"),
+        Kind::Fuel,
+        "the most work that a task may ask for",
+    ),
+    narrows(
+        "limits.memory",
+        Some("SYKLI_LIMITS_MEMORY"),
+        Kind::Size,
+        "the most memory that a task may ask for",
+    ),
+    narrows(
+        "limits.timeout",
+        Some("SYKLI_LIMITS_TIMEOUT"),
+        Kind::Duration,
+        "the most time that a task may ask for",
+    ),
+    narrows(
+        "limits.output",
+        Some("SYKLI_LIMITS_OUTPUT"),
+        Kind::Size,
+        "the most output that a task may ask for",
+    ),
+    key(
+        "node.name",
+        None,
+        Kind::Text,
+        "this machine's name for others",
+    ),
+    key(
+        "node.profile",
+        None,
+        Kind::Choice(&["lan", "wan", "mobile", "hostile"]),
+        "what network to expect between machines",
+    ),
+    key("node.labels", None, Kind::Texts, "what this machine offers"),
+    key(
+        "consent.mode",
+        None,
+        Kind::Choice(&["never", "ask", "policy"]),
+        "whether others' tasks may run here",
+    ),
+    key(
+        "consent.max_concurrent",
+        None,
+        Kind::Count { min: 0, max: 4096 },
+        "others' tasks at once",
+    ),
+    key(
+        "consent.require_labels",
+        None,
+        Kind::Texts,
+        "labels that others' tasks must ask for",
+    ),
+    key(
+        "consent.min_memory_gb",
+        None,
+        Kind::Count {
+            min: 0,
+            max: 1 << 20,
+        },
+        "memory that must be free",
+    ),
+    key(
+        "consent.max_artifact_mb",
+        None,
+        Kind::Count {
+            min: 0,
+            max: 1 << 30,
+        },
+        "the largest bundle taken",
+    ),
+    key(
+        "consent.consent_timeout_ms",
+        None,
+        Kind::Count {
+            min: 1,
+            max: 600_000,
+        },
+        "how long to think about an offer",
+    ),
+    key(
+        "consent.when.idle_for",
+        None,
+        Kind::Duration,
+        "only when the machine was idle this long",
+    ),
+    key(
+        "consent.when.on_battery",
+        None,
+        Kind::Bool,
+        "also on battery",
+    ),
+    key(
+        "consent.when.metered",
+        None,
+        Kind::Bool,
+        "also on a metered network",
+    ),
+];
+
+/// The setting of this name.
+pub(crate) fn find(name: &str) -> Option<&'static Key> {
+    KEYS.iter().find(|key| key.name == name)
+}
+
+/// Whether a table of this name holds settings.
+pub(crate) fn is_table(name: &str) -> bool {
+    KEYS.iter().any(|key| {
+        key.name
+            .strip_prefix(name)
+            .is_some_and(|rest| rest.starts_with('.'))
+    })
+}
+
+/// The name that was probably meant.
+pub(crate) fn suggest(name: &str) -> Option<&'static str> {
+    closest(name, KEYS.iter().map(|key| key.name))
+}
+
+/// The candidate nearest to `name`, if any is near.
+pub(crate) fn closest<'a>(
+    name: &str,
+    candidates: impl Iterator<Item = &'a str>,
+) -> Option<&'a str> {
+    let last = |text: &str| text.rsplit('.').next().unwrap_or_default().to_owned();
+    candidates
+        .map(|candidate| {
+            let whole = strsim::damerau_levenshtein(name, candidate);
+            let tail = strsim::damerau_levenshtein(&last(name), &last(candidate));
+            (whole.min(tail + 1), candidate)
+        })
+        .filter(|(distance, candidate)| *distance <= 1 + candidate.len() / 4)
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, candidate)| candidate)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn near_names_are_suggested_and_far_ones_not() {
+        assert_eq!(suggest("job"), Some("jobs"));
+        assert_eq!(suggest("cache.max_sise"), Some("cache.max_size"));
+        assert_eq!(suggest("colour"), Some("color"));
+        assert_eq!(suggest("zzzzzzzz"), None);
+        assert!(
+            is_table("consent.when") && is_table("cache") && !is_table("jobs") && !is_table("cac")
+        );
+    }
+}

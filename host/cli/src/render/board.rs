@@ -1,0 +1,342 @@
+//! The state that the text renderers keep of a run: what is running, what is settled, and which lines to append when
+//! something happens. Both the live view and the plain one append exactly these lines; the live one draws what is
+//! running below them. It reads events, never the clock beyond "how long does this run already", and writes nothing.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use sykli_core::units;
+
+use super::json::{Counts, Event, Instance, PlannedTask, State};
+use super::term::{Term, Tone, paint};
+use super::{escape, text};
+
+/// In plain output, a run that says nothing for this long says where it is.
+const HEARTBEAT: Duration = Duration::from_secs(10);
+
+/// A guest that runs now.
+#[derive(Clone, Debug)]
+pub(crate) struct Running {
+    pub(crate) since: Instant,
+    pub(crate) done: u64,
+    /// 0: not known.
+    pub(crate) total: u64,
+    pub(crate) message: String,
+}
+
+/// A declared task's row.
+#[derive(Clone, Debug)]
+struct Row {
+    planned: PlannedTask,
+    counts: Counts,
+    since: Option<Instant>,
+    /// Of its instances, summed.
+    wall_ms: u64,
+}
+
+/// See the module.
+pub(crate) struct Board {
+    term: Term,
+    verbose: bool,
+    began: Instant,
+    rows: Vec<Row>,
+    by_name: BTreeMap<String, usize>,
+    running: BTreeMap<String, Running>,
+    builds: BTreeMap<String, (Instant, String)>,
+    counts: Counts,
+    total: u32,
+    spoke: Instant,
+}
+
+impl Board {
+    /// An empty board; a run begins now.
+    pub(crate) fn new(term: Term, verbose: bool) -> Board {
+        let now = Instant::now();
+        Board {
+            term,
+            verbose,
+            began: now,
+            rows: Vec::new(),
+            by_name: BTreeMap::new(),
+            running: BTreeMap::new(),
+            builds: BTreeMap::new(),
+            counts: Counts::default(),
+            total: 0,
+            spoke: now,
+        }
+    }
+
+    /// Takes an event in; the lines to append, without line ends.
+    pub(crate) fn apply(&mut self, event: &Event) -> Vec<String> {
+        let mut lines = Vec::new();
+        match event {
+            Event::Warning { message } => lines.push(self.warning(message)),
+            Event::BuildStarted { crate_dir } => {
+                self.builds
+                    .insert(crate_dir.clone(), (Instant::now(), String::new()));
+                if !self.term.live {
+                    lines.push(format!("building {}", escape::clean(crate_dir)));
+                }
+            }
+            Event::BuildOutput { crate_dir, line } => self.build_line(crate_dir, line, &mut lines),
+            Event::BuildFinished {
+                crate_dir,
+                built,
+                wall_ms,
+            } => {
+                self.builds.remove(crate_dir);
+                if *built {
+                    lines.push(format!(
+                        "{} {} in {}",
+                        self.quiet("built"),
+                        escape::clean(crate_dir),
+                        units::human_duration_ms(*wall_ms)
+                    ));
+                }
+            }
+            Event::Planned { tasks, .. } => self.planned(tasks),
+            Event::TaskStarted {
+                task,
+                label,
+                attempt,
+            } => self.started(task, label, *attempt, &mut lines),
+            Event::TaskProgress {
+                label,
+                done,
+                total,
+                message,
+                ..
+            } => {
+                if let Some(running) = self.running.get_mut(label) {
+                    running.done = *done;
+                    running.total = *total;
+                    running.message = escape::clean(message);
+                }
+            }
+            Event::TaskOutput { label, line, .. } if self.verbose => {
+                lines.push(self.prefixed(label, &escape::clean(line)))
+            }
+            Event::TaskLog {
+                label,
+                level,
+                message,
+                fields,
+                ..
+            } => self.log(label, level, message, fields, &mut lines),
+            Event::TaskSettled(instance) => self.settled(instance, &mut lines),
+            Event::TaskOutput { .. } | Event::Progress { .. } | Event::Finished { .. } => {}
+        }
+        self.heartbeat(&mut lines);
+        lines
+    }
+
+    /// What runs now, longest first.
+    pub(crate) fn running(&self) -> Vec<(&str, &Running)> {
+        let mut all: Vec<_> = self
+            .running
+            .iter()
+            .map(|(label, running)| (label.as_str(), running))
+            .collect();
+        all.sort_by_key(|(_, running)| running.since);
+        all
+    }
+
+    /// Crates that are being built: folder, since when, the last line that cargo said.
+    pub(crate) fn builds(&self) -> impl Iterator<Item = (&str, Instant, &str)> {
+        self.builds
+            .iter()
+            .map(|(dir, (since, line))| (dir.as_str(), *since, line.as_str()))
+    }
+
+    /// Settled and wanted instances.
+    pub(crate) fn position(&self) -> (u32, u32) {
+        (self.counts.total(), self.total)
+    }
+
+    /// Instances by how they ended so far.
+    pub(crate) fn counts(&self) -> Counts {
+        self.counts
+    }
+
+    /// When the run began.
+    pub(crate) fn began(&self) -> Instant {
+        self.began
+    }
+
+    /// The declared tasks as the graph line shows them.
+    pub(crate) fn nodes(&self) -> Vec<text::Node> {
+        let wanted = self.rows.iter().filter(|row| row.planned.selected > 0);
+        wanted
+            .map(|row| text::Node {
+                name: row.planned.name.clone(),
+                after: row.planned.after.clone(),
+                instances: row.planned.selected,
+                state: (row.counts.total() > 0).then(|| row.counts.worst()),
+            })
+            .collect()
+    }
+
+    fn planned(&mut self, tasks: &[PlannedTask]) {
+        self.total = tasks.iter().map(|task| task.selected).sum();
+        self.by_name = tasks
+            .iter()
+            .enumerate()
+            .map(|(index, task)| (task.name.clone(), index))
+            .collect();
+        self.rows = tasks
+            .iter()
+            .map(|task| Row {
+                planned: task.clone(),
+                counts: Counts::default(),
+                since: None,
+                wall_ms: 0,
+            })
+            .collect();
+    }
+
+    fn row(&mut self, task: &str) -> Option<&mut Row> {
+        let index = *self.by_name.get(task)?;
+        self.rows.get_mut(index)
+    }
+
+    fn started(&mut self, task: &str, label: &str, attempt: u32, lines: &mut Vec<String>) {
+        let now = Instant::now();
+        self.running.insert(
+            label.to_owned(),
+            Running {
+                since: now,
+                done: 0,
+                total: 0,
+                message: String::new(),
+            },
+        );
+        if let Some(row) = self.row(task) {
+            row.since.get_or_insert(now);
+        }
+        if attempt > 1 {
+            lines.push(self.warning(&format!("{label}: attempt {attempt}")));
+        }
+    }
+
+    fn settled(&mut self, instance: &Instance, lines: &mut Vec<String>) {
+        let began = self
+            .running
+            .remove(&instance.label)
+            .map(|running| running.since);
+        self.counts.add(instance.state);
+        let verbose = self.verbose;
+        let term = self.term;
+        if let Some(failure) = &instance.failure {
+            lines.extend(text::failure(
+                &term,
+                &instance.label,
+                began.map(|_| instance.wall_ms),
+                failure,
+                !verbose,
+            ));
+        }
+        let mut row_line = None;
+        if let Some(row) = self.row(&instance.task) {
+            row.counts.add(instance.state);
+            row.wall_ms = row.wall_ms.saturating_add(instance.wall_ms);
+            if row.counts.total() >= row.planned.selected {
+                row_line = text::row(
+                    &term,
+                    &row.planned,
+                    &row.counts,
+                    row.wall_ms,
+                    row.since.map(|since| since.elapsed()),
+                );
+            }
+        }
+        let many = self
+            .row(&instance.task)
+            .is_some_and(|row| row.planned.instances > 1);
+        if verbose && many && matches!(instance.state, State::Passed | State::Cached) {
+            lines.push(text::instance(&term, instance));
+        }
+        for warning in &instance.warnings {
+            lines.push(self.warning(&format!("{}: {warning}", instance.label)));
+        }
+        lines.extend(row_line);
+    }
+
+    fn build_line(&mut self, crate_dir: &str, line: &str, lines: &mut Vec<String>) {
+        let line = escape::clean(line);
+        if self.verbose {
+            lines.push(self.prefixed(crate_dir, &line));
+        }
+        if let Some((_, last)) = self.builds.get_mut(crate_dir) {
+            *last = line;
+        }
+    }
+
+    fn log(
+        &mut self,
+        label: &str,
+        level: &str,
+        message: &str,
+        fields: &BTreeMap<String, String>,
+        lines: &mut Vec<String>,
+    ) {
+        let serious = matches!(level, "warn" | "error");
+        if !serious && !self.verbose {
+            return;
+        }
+        let fields: String = fields
+            .iter()
+            .map(|(key, value)| format!(" {key}={value}"))
+            .collect();
+        let tone = if serious { Tone::Warn } else { Tone::Quiet };
+        let level = paint(&escape::clean(level), tone, self.term.err.color);
+        lines.push(self.prefixed(
+            label,
+            &format!("{level} {}", escape::clean(&format!("{message}{fields}"))),
+        ));
+    }
+
+    /// `clean` has gone through [`escape::clean`]: it may carry our own colours.
+    fn prefixed(&self, label: &str, clean: &str) -> String {
+        let bar = if self.term.unicode { "│" } else { "|" };
+        format!(
+            "{} {bar} {clean}",
+            paint(&escape::clean(label), Tone::Info, self.term.err.color)
+        )
+    }
+
+    fn warning(&self, message: &str) -> String {
+        format!(
+            "{} {}",
+            paint("warning:", Tone::Warn, self.term.err.color),
+            escape::clean(message)
+        )
+    }
+
+    fn quiet(&self, text: &str) -> String {
+        paint(text, Tone::Quiet, self.term.err.color)
+    }
+
+    /// Plain output of a long run shows that it is alive.
+    fn heartbeat(&mut self, lines: &mut Vec<String>) {
+        if self.term.live || self.total == 0 {
+            return;
+        }
+        if lines.is_empty() && self.spoke.elapsed() >= HEARTBEAT {
+            let (done, total) = self.position();
+            let names: Vec<&str> = self.running.keys().take(3).map(String::as_str).collect();
+            let more = self.running.len().saturating_sub(names.len());
+            let more = if more > 0 {
+                format!(" and {more} more")
+            } else {
+                String::new()
+            };
+            lines.push(self.quiet(&format!(
+                "{done}/{total} done, running {}{more}",
+                escape::clean(&names.join(", "))
+            )));
+        }
+        if !lines.is_empty() {
+            self.spoke = Instant::now();
+        }
+    }
+}

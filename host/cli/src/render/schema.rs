@@ -1,0 +1,50 @@
+//! The published schemas under `docs/schema/` are what the types in `json.rs` say: this test fails when they differ, and
+//! writes them when `SYKLI_BLESS` is set. Tests only.
+
+use std::path::Path;
+
+use schemars::JsonSchema;
+use schemars::generate::SchemaSettings;
+
+use super::json;
+
+fn check<T: JsonSchema>(name: &str, wrong: &mut Vec<String>) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/schema");
+    let path = folder.join(format!("{name}.schema.json"));
+    // Of what is written, not of what could be read: a field that is always there is required.
+    let schema = SchemaSettings::draft2020_12()
+        .for_serialize()
+        .into_generator()
+        .into_root_schema_for::<T>();
+    let text = serde_json::to_string_pretty(&schema).unwrap() + "\n";
+    if std::fs::read_to_string(&path).is_ok_and(|there| there == text) {
+        return;
+    }
+    if std::env::var_os("SYKLI_BLESS").is_some() {
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::write(&path, text).unwrap();
+    } else {
+        wrong.push(name.to_owned());
+    }
+}
+
+#[test]
+fn the_published_schemas_are_those_of_the_types() {
+    let mut wrong = Vec::new();
+    check::<json::RunDoc>("run", &mut wrong);
+    check::<json::EventDoc>("event", &mut wrong);
+    check::<json::PlanDoc>("plan", &mut wrong);
+    check::<json::ValidateDoc>("validate", &mut wrong);
+    check::<json::WhyDoc>("cache-why", &mut wrong);
+    check::<json::CacheDoc>("cache-stats", &mut wrong);
+    check::<json::BuildDoc>("build", &mut wrong);
+    check::<json::ExecDoc>("exec", &mut wrong);
+    check::<json::CreatedDoc>("created", &mut wrong);
+    check::<json::ConfigDoc>("config", &mut wrong);
+    check::<json::DoctorDoc>("doctor", &mut wrong);
+    check::<json::ErrorDoc>("error", &mut wrong);
+    assert!(
+        wrong.is_empty(),
+        "SYKLI_BLESS=1 cargo test -p sykli schemas writes: {wrong:?}"
+    );
+}

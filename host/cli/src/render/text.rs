@@ -1,0 +1,484 @@
+//! Text for people about a run: the line of its graph, a task's row, a failure's block, the summary. Pure functions of
+//! the documents in `json.rs` and what the terminal can show; guest text is stripped of terminal escapes here. Called by
+//! `board.rs` while a run goes on and by `cmd/run.rs` at its end.
+
+use std::time::Duration;
+
+use sykli_core::units;
+
+use super::escape;
+use super::json::{Counts, Failure, Instance, PlannedTask, RunDoc, State, Status};
+use super::term::{Term, Tone, paint};
+
+/// Lines of a guest's output that a failure shows.
+const TAIL_LINES: usize = 30;
+/// Frames of a backtrace that a failure shows.
+const FRAMES: usize = 12;
+/// Names that a list shows before it counts.
+const NAMES: usize = 8;
+
+/// A declared task in the graph line.
+#[derive(Clone, Debug)]
+pub(crate) struct Node {
+    pub(crate) name: String,
+    pub(crate) after: Vec<String>,
+    pub(crate) instances: u32,
+    /// Nothing where it has not begun.
+    pub(crate) state: Option<State>,
+}
+
+/// A state's sign: a glyph, or a word where the locale has no glyphs. Never a colour alone.
+pub(crate) fn sign(state: State, unicode: bool) -> (&'static str, Tone) {
+    match (state, unicode) {
+        (State::Passed, true) => ("✓", Tone::Good),
+        (State::Passed, false) => ("ok", Tone::Good),
+        (State::Cached, true) => ("○", Tone::Quiet),
+        (State::Cached, false) => ("cached", Tone::Quiet),
+        (State::Failed, true) => ("✗", Tone::Bad),
+        (State::Failed, false) => ("FAILED", Tone::Bad),
+        (State::Skipped, true) => ("⊘", Tone::Warn),
+        (State::Skipped, false) => ("skipped", Tone::Warn),
+        (State::Cancelled, true) => ("⊗", Tone::Warn),
+        (State::Cancelled, false) => ("cancelled", Tone::Warn),
+    }
+}
+
+fn signed(state: State, term: &Term) -> String {
+    let (sign, tone) = sign(state, term.unicode);
+    paint(sign, tone, term.err.color)
+}
+
+/// `lint ✓ → test ✓ → build ✓ → deploy ✓`, tasks that can run side by side joined by commas, wrapped at arrows.
+pub(crate) fn graph_lines(nodes: &[Node], term: &Term) -> Vec<String> {
+    let (arrow, arrow_width) = if term.unicode { ("→", 1) } else { ("->", 2) };
+    let mut lines = vec![String::new()];
+    let mut width = 0;
+    for (index, level) in levels(nodes).iter().enumerate() {
+        for (position, node) in level.iter().enumerate() {
+            let (plain, shown) = node_text(node, term);
+            // A line that ends within a level ends with a comma.
+            let comma = usize::from(position + 1 < level.len());
+            let plain_width = plain.chars().count();
+            let (joint, joint_width) = match (index, position) {
+                (0, 0) => (String::new(), 0),
+                (_, 0) => (format!(" {arrow} "), arrow_width + 2),
+                _ => (", ".to_owned(), 2),
+            };
+            if width > 0 && width + joint_width + plain_width + comma > term.width {
+                let lead = if position == 0 {
+                    format!("  {arrow} ")
+                } else {
+                    "    ".to_owned()
+                };
+                if position > 0
+                    && let Some(last) = lines.last_mut()
+                {
+                    last.push(',');
+                }
+                width = 4 + plain_width;
+                lines.push(format!("{lead}{shown}"));
+            } else {
+                width += joint_width + plain_width;
+                if let Some(last) = lines.last_mut() {
+                    last.push_str(&joint);
+                    last.push_str(&shown);
+                }
+            }
+        }
+    }
+    lines
+}
+
+fn node_text(node: &Node, term: &Term) -> (String, String) {
+    let count = match (node.instances, term.unicode) {
+        (0 | 1, _) => String::new(),
+        (many, true) => format!(" ×{many}"),
+        (many, false) => format!(" x{many}"),
+    };
+    let name = format!("{}{count}", node.name);
+    match node.state {
+        None => (name.clone(), name),
+        Some(state) => {
+            let (sign, tone) = sign(state, term.unicode);
+            (
+                format!("{name} {sign}"),
+                format!("{name} {}", paint(sign, tone, term.err.color)),
+            )
+        }
+    }
+}
+
+/// Tasks by their longest distance from a start. `nodes` are in running order, so one pass is enough.
+fn levels(nodes: &[Node]) -> Vec<Vec<&Node>> {
+    let mut depth = std::collections::BTreeMap::<&str, usize>::new();
+    let mut levels: Vec<Vec<&Node>> = Vec::new();
+    for node in nodes {
+        let level = node
+            .after
+            .iter()
+            .filter_map(|name| depth.get(name.as_str()))
+            .max()
+            .map_or(0, |deepest| deepest + 1);
+        depth.insert(&node.name, level);
+        if levels.len() <= level {
+            levels.resize_with(level + 1, Vec::new);
+        }
+        if let Some(level) = levels.get_mut(level) {
+            level.push(node);
+        }
+    }
+    levels
+}
+
+/// A declared task whose instances are all settled. Nothing for one that failed alone: its block was shown.
+pub(crate) fn row(
+    term: &Term,
+    task: &PlannedTask,
+    counts: &Counts,
+    wall_ms: u64,
+    elapsed: Option<Duration>,
+) -> Option<String> {
+    let state = counts.worst();
+    if task.instances == 1 && state == State::Failed {
+        return None;
+    }
+    let time = match (state, elapsed) {
+        (State::Cached | State::Skipped, _) => String::new(),
+        (_, Some(elapsed)) if task.instances > 1 => {
+            format!(
+                " in {}",
+                units::human_duration_ms(u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX))
+            )
+        }
+        _ => format!(" in {}", units::human_duration_ms(wall_ms)),
+    };
+    let what = if task.instances > 1 {
+        format!(": {}", counted(task.selected, counts))
+    } else {
+        match state {
+            State::Cached => " cached".to_owned(),
+            State::Skipped => " skipped: something before it failed".to_owned(),
+            State::Cancelled => " cancelled".to_owned(),
+            State::Passed | State::Failed => String::new(),
+        }
+    };
+    Some(format!("{} {}{what}{time}", signed(state, term), task.name))
+}
+
+/// `16 instances, 3 cached`, only saying what is not plain success.
+fn counted(instances: u32, counts: &Counts) -> String {
+    if counts.cached == instances {
+        return format!("{} cached", plural(instances.into(), "instance"));
+    }
+    let mut parts = vec![plural(instances.into(), "instance")];
+    let others = [
+        (counts.cached, "cached"),
+        (counts.failed, "failed"),
+        (counts.skipped, "skipped"),
+        (counts.cancelled, "cancelled"),
+    ];
+    parts.extend(
+        others
+            .iter()
+            .filter(|(count, _)| *count > 0)
+            .map(|(count, name)| format!("{count} {name}")),
+    );
+    parts.join(", ")
+}
+
+/// One instance of many, in verbose output.
+pub(crate) fn instance(term: &Term, instance: &Instance) -> String {
+    let end = match instance.state {
+        State::Cached => " cached".to_owned(),
+        _ => format!(
+            " in {}, {} fuel",
+            units::human_duration_ms(instance.wall_ms),
+            units::human_count(instance.fuel)
+        ),
+    };
+    format!(
+        "{} {}{end}",
+        signed(instance.state, term),
+        escape::clean(&instance.label)
+    )
+}
+
+/// The block of a failed instance. `tails`: show the end of its output (not where it was streamed already).
+pub(crate) fn failure(
+    term: &Term,
+    label: &str,
+    wall_ms: Option<u64>,
+    failure: &Failure,
+    tails: bool,
+) -> Vec<String> {
+    let color = term.err.color;
+    let after = wall_ms.map_or_else(String::new, |ms| {
+        format!(" after {}", units::human_duration_ms(ms))
+    });
+    let mut lines = vec![format!(
+        "{} {} failed{after}: {} {}",
+        signed(State::Failed, term),
+        paint(&escape::clean(label), Tone::Strong, color),
+        escape::clean(&failure.message),
+        paint(&format!("[{}]", failure.code), Tone::Quiet, color),
+    )];
+    if tails {
+        tail(term, "stdout", &failure.stdout_tail, &mut lines);
+        tail(term, "stderr", &failure.stderr_tail, &mut lines);
+    }
+    if !failure.backtrace.is_empty() {
+        lines.push("  wasm backtrace, innermost first:".to_owned());
+        for (index, frame) in failure.backtrace.iter().take(FRAMES).enumerate() {
+            lines.push(format!("  {index:>4}: {}", escape::clean(frame)));
+        }
+        if failure.backtrace.len() > FRAMES {
+            lines.push(format!(
+                "        and {} more",
+                failure.backtrace.len() - FRAMES
+            ));
+        }
+    }
+    lines.extend(failure.hints.iter().map(|hint| hint_line(term, hint)));
+    lines
+}
+
+fn tail(term: &Term, stream: &str, text: &str, lines: &mut Vec<String>) {
+    let bar = if term.unicode { "│" } else { "|" };
+    let all: Vec<&str> = text.lines().collect();
+    let hidden = all.len().saturating_sub(TAIL_LINES);
+    let stream = paint(stream, Tone::Quiet, term.err.color);
+    if hidden > 0 {
+        lines.push(format!(
+            "  {stream} {bar} ({} above; --verbose shows them)",
+            plural(hidden as u64, "line")
+        ));
+    }
+    lines.extend(
+        all.iter()
+            .skip(hidden)
+            .map(|line| format!("  {stream} {bar} {}", escape::clean(line))),
+    );
+}
+
+/// `  hint: …`
+pub(crate) fn hint_line(term: &Term, hint: &str) -> String {
+    let mut lines = hint.lines();
+    let first = escape::clean(lines.next().unwrap_or_default());
+    let mut out = format!("  {} {first}", paint("hint:", Tone::Info, term.err.color));
+    for line in lines {
+        out.push_str("\n        ");
+        out.push_str(&escape::clean(line));
+    }
+    out
+}
+
+/// Everything at the end of a run: the graph, the numbers, what was written, what failed.
+pub(crate) fn summary(term: &Term, doc: &RunDoc, nodes: &[Node]) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    if !nodes.is_empty() {
+        lines.extend(graph_lines(nodes, term));
+    }
+    lines.push(numbers(term, doc));
+    match doc.status {
+        Status::TimedOut => lines.push("the run's time was up: --timeout gives it more".to_owned()),
+        Status::Interrupted => {
+            lines.push("interrupted: what had passed is kept, run again to go on".to_owned())
+        }
+        Status::Passed | Status::Failed => {}
+    }
+    lines.extend(written(doc));
+    let failed: Vec<&str> = doc
+        .instances
+        .iter()
+        .filter(|one| one.state == State::Failed)
+        .map(|one| one.label.as_str())
+        .collect();
+    if failed.len() > 1 {
+        lines.push(format!("failed: {}", listed(&failed)));
+    }
+    lines
+}
+
+fn numbers(term: &Term, doc: &RunDoc) -> String {
+    let counts = &doc.counts;
+    let total = plural(counts.total().into(), "task");
+    let time = units::human_duration_ms(doc.wall_ms);
+    if counts.total() > 0 && counts.cached == counts.total() {
+        return format!("{total}: everything came from the cache in {time}");
+    }
+    let parts = [
+        (counts.passed, "passed", Tone::Good),
+        (counts.cached, "cached", Tone::Quiet),
+        (counts.failed, "failed", Tone::Bad),
+        (counts.skipped, "skipped", Tone::Warn),
+        (counts.cancelled, "cancelled", Tone::Warn),
+    ];
+    let parts: Vec<String> = parts
+        .iter()
+        .filter(|(count, ..)| *count > 0)
+        .map(|(count, name, tone)| paint(&format!("{count} {name}"), *tone, term.err.color))
+        .collect();
+    let parts = if parts.is_empty() {
+        "nothing to do".to_owned()
+    } else {
+        parts.join(", ")
+    };
+    format!("{total}: {parts} in {time}")
+}
+
+/// Where the outputs went: each file, or for many their number and folder.
+fn written(doc: &RunDoc) -> Vec<String> {
+    let files = &doc.exported;
+    if files.len() <= 4 {
+        return files
+            .iter()
+            .map(|file| {
+                format!(
+                    "wrote {} ({})",
+                    escape::clean(&file.path),
+                    units::human_bytes(file.bytes)
+                )
+            })
+            .collect();
+    }
+    let mut folders = std::collections::BTreeMap::<String, (usize, u64)>::new();
+    for file in files {
+        let folder = file.path.rsplit_once('/').map_or(".", |(folder, _)| folder);
+        let entry = folders.entry(escape::clean(folder)).or_default();
+        entry.0 += 1;
+        entry.1 = entry.1.saturating_add(file.bytes);
+    }
+    if folders.len() > NAMES {
+        let bytes = files
+            .iter()
+            .fold(0u64, |sum, file| sum.saturating_add(file.bytes));
+        return vec![format!(
+            "wrote {} files in {} folders ({})",
+            files.len(),
+            folders.len(),
+            units::human_bytes(bytes)
+        )];
+    }
+    folders
+        .iter()
+        .map(|(folder, (count, bytes))| {
+            format!(
+                "wrote {} in {folder}/ ({})",
+                plural(*count as u64, "file"),
+                units::human_bytes(*bytes)
+            )
+        })
+        .collect()
+}
+
+/// `1 task`, `3 tasks`.
+pub(crate) fn plural(count: u64, noun: &str) -> String {
+    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
+}
+
+/// A few names, then how many more.
+pub(crate) fn listed(names: &[&str]) -> String {
+    let shown: Vec<String> = names
+        .iter()
+        .take(NAMES)
+        .map(|name| escape::clean(name))
+        .collect();
+    match names.len().saturating_sub(NAMES) {
+        0 => shown.join(", "),
+        more => format!("{} and {more} more", shown.join(", ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn node(name: &str, after: &[&str], state: State) -> Node {
+        let after = after.iter().map(|name| (*name).to_owned()).collect();
+        Node {
+            name: name.to_owned(),
+            after,
+            instances: 1,
+            state: Some(state),
+        }
+    }
+
+    fn ci() -> Vec<Node> {
+        vec![
+            node("lint", &[], State::Cached),
+            node("test", &["lint"], State::Passed),
+            node("build", &["test"], State::Failed),
+            node("deploy", &["build"], State::Skipped),
+        ]
+    }
+
+    #[test]
+    fn a_chain_is_one_line_with_a_sign_each() {
+        assert_eq!(
+            graph_lines(&ci(), &Term::plain(80)),
+            ["lint ○ → test ✓ → build ✗ → deploy ⊘"]
+        );
+        let ascii = Term {
+            unicode: false,
+            ..Term::plain(80)
+        };
+        assert_eq!(
+            graph_lines(&ci(), &ascii),
+            ["lint cached -> test ok -> build FAILED -> deploy skipped"]
+        );
+    }
+
+    #[test]
+    fn long_graphs_wrap_at_arrows_and_stay_within_the_width() {
+        let mut nodes = ci();
+        nodes.push(node("deploy-to-mars", &["build"], State::Skipped));
+        let lines = graph_lines(&nodes, &Term::plain(22));
+        assert_eq!(
+            lines,
+            [
+                "lint ○ → test ✓",
+                "  → build ✗",
+                "  → deploy ⊘,",
+                "    deploy-to-mars ⊘"
+            ]
+        );
+    }
+
+    #[test]
+    fn side_by_side_tasks_share_a_level_and_fans_are_counted() {
+        let mut fan = node("shrink", &["list"], State::Passed);
+        fan.instances = 16;
+        let nodes = [
+            node("list", &[], State::Passed),
+            fan,
+            node("count", &["list"], State::Passed),
+        ];
+        assert_eq!(
+            graph_lines(&nodes, &Term::plain(80)),
+            ["list ✓ → shrink ×16 ✓, count ✓"]
+        );
+    }
+
+    #[test]
+    fn a_failure_shows_what_to_do_and_no_escape() {
+        let what = Failure {
+            code: "task::exit".to_owned(),
+            message: "exited with code 3".to_owned(),
+            hints: vec!["run it again".to_owned()],
+            exit_code: Some(3),
+            stdout_tail: "\u{1b}]52;c;aGk=\u{7}one\ntwo".to_owned(),
+            stderr_tail: String::new(),
+            backtrace: Vec::new(),
+        };
+        let lines = failure(&Term::plain(80), "lint", Some(1200), &what, true);
+        assert_eq!(
+            lines,
+            [
+                "✗ lint failed after 1.2s: exited with code 3 [task::exit]",
+                "  stdout │ one",
+                "  stdout │ two",
+                "  hint: run it again",
+            ]
+        );
+    }
+}
