@@ -13,13 +13,13 @@ pub enum UnitError {
     #[error("it does not begin with a number")]
     NoNumber,
     /// The number has no unit, and needs one.
-    #[error("it has no unit: {expected}")]
+    #[error("it has no unit, one of {expected}")]
     NoUnit {
         /// The units that there are.
         expected: &'static str,
     },
     /// There is no such unit.
-    #[error("there is no unit `{unit}`: {expected}")]
+    #[error("there is no unit `{unit}`, only {expected}")]
     UnknownUnit {
         /// What stands after the number, cut to a few characters.
         unit: String,
@@ -54,7 +54,7 @@ const BYTES: Units = &[
     ("kB", 1000),
     ("B", 1),
 ];
-const BYTES_EXPECTED: &str = "B, kB, MB, GB, TB or KiB, MiB, GiB, TiB";
+const BYTES_EXPECTED: &str = "B, kB, MB, GB, TB, KiB, MiB, GiB or TiB";
 
 const COUNTS: Units = &[
     ("P", 1_000_000_000_000_000),

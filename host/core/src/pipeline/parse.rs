@@ -205,10 +205,27 @@ fn tasks(reader: &mut Reader, root: &Node, top: Fields<'_>) -> Option<Vec<Draft>
         reader.report(diagnostic.hint("repeat a task with `foreach` rather than writing it out"));
         return None;
     }
-    Some(entries.iter().map(|entry| draft(reader, entry)).collect())
+    Some(
+        entries
+            .iter()
+            .filter_map(|entry| draft(reader, entry))
+            .collect(),
+    )
 }
 
-fn draft(reader: &mut Reader, entry: &Entry) -> Draft {
+fn draft(reader: &mut Reader, entry: &Entry) -> Option<Draft> {
+    if !matches!(entry.node.value, Value::Table(_)) {
+        // Mostly a key of a task whose header lacks the name.
+        let message = format!(
+            "{} must be a table, found {}",
+            quote(&format!("task.{}", entry.key)),
+            entry.node.value.describe()
+        );
+        let diagnostic = entry.node.at.diagnostic("pipeline::wrong-type", message);
+        let diagnostic = diagnostic.label("expected a table");
+        reader.report(diagnostic.hint("a task's name is in its header: `[task.NAME]`"));
+        return None;
+    }
     let good = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
     let name = &entry.key;
     if name.is_empty() || name.len() > MAX_NAME_BYTES || !name.bytes().all(good) {
@@ -222,7 +239,7 @@ fn draft(reader: &mut Reader, entry: &Entry) -> Draft {
                 .hint(hint),
         );
     }
-    task::read(reader, entry)
+    Some(task::read(reader, entry))
 }
 
 /// Turns the names in `after` into indices.

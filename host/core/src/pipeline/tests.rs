@@ -6,6 +6,7 @@ use crate::diagnostic::MAX_DIAGNOSTICS;
 use proptest::prelude::*;
 
 mod mistakes;
+mod schema;
 
 const FULL: &str = r#"
 schema = "sykli-wasm/1"

@@ -27,6 +27,7 @@ fn each_mistake_has_its_code_and_place() {
             "run",
         ),
         (tasks(""), "pipeline::no-tasks", ""),
+        (tasks("[task]\nx = 1\n"), "pipeline::wrong-type", "1"),
         (
             tasks("[[task]]\ncomponent='a'\n"),
             "pipeline::wrong-type",
