@@ -148,6 +148,8 @@ pub enum Program {
     Component(String),
     /// The folder of a Rust crate that is built to a component.
     Crate(String),
+    /// The folder of a Rust crate whose test binary is the component.
+    Tests(String),
 }
 
 impl Program {
@@ -155,7 +157,7 @@ impl Program {
     #[must_use]
     pub fn path(&self) -> &str {
         match self {
-            Program::Component(path) | Program::Crate(path) => path,
+            Program::Component(path) | Program::Crate(path) | Program::Tests(path) => path,
         }
     }
 }

@@ -20,6 +20,7 @@ const TASK: Keys = Keys {
     known: &[
         "component",
         "crate",
+        "harness",
         "inputs",
         "stdin",
         "outputs",
@@ -197,12 +198,31 @@ impl Context<'_> {
         is_shell: bool,
     ) -> (Program, Origin) {
         let missing = (Program::Component(String::new()), name_at.clone());
+        if let (Some(harness), None) = (fields.get("harness"), fields.get("crate")) {
+            let message = format!("task {} has a `harness` but no `crate`", quote(name));
+            let diagnostic = harness
+                .at
+                .diagnostic("pipeline::harness-without-crate", message)
+                .label("a harness is a crate's");
+            self.reader.report(
+                diagnostic.hint("name the crate whose tests are to run: `crate = \"project\"`"),
+            );
+        }
         match (fields.get("component"), fields.get("crate")) {
             (Some(node), None) => (
                 Program::Component(self.path(node, "component")),
                 node.at.clone(),
             ),
-            (None, Some(node)) => (Program::Crate(self.path(node, "crate")), node.at.clone()),
+            (None, Some(node)) => {
+                let path = self.path(node, "crate");
+                let tests = self.boolean(fields, "harness", false);
+                let program = if tests {
+                    Program::Tests(path)
+                } else {
+                    Program::Crate(path)
+                };
+                (program, node.at.clone())
+            }
             (Some(_), Some(node)) => {
                 let message = format!(
                     "task {} has a `component` and a `crate`: which of them is it?",

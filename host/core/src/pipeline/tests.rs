@@ -388,3 +388,23 @@ proptest! {
         check(&chars.into_iter().collect::<String>(), Format::Toml);
     }
 }
+
+#[test]
+fn a_harness_is_a_crates() {
+    let task = |body: &str| {
+        let text =
+            format!("schema = \"sykli-wasm/1\"\n[pipeline]\nname = \"x\"\n[task.t]\n{body}\n");
+        toml(&text)
+    };
+    let program = |body: &str| task(body).unwrap().tasks[0].program.clone();
+    assert_eq!(
+        program("crate = 'p'\nharness = true"),
+        Program::Tests("p".into())
+    );
+    assert_eq!(
+        program("crate = 'p'\nharness = false"),
+        Program::Crate("p".into())
+    );
+    let found = task("component = 'p.wasm'\nharness = true").unwrap_err();
+    assert_eq!(found[0].code, "pipeline::harness-without-crate");
+}
