@@ -9,7 +9,7 @@ use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
 /// What is metered.
 #[derive(Clone, Copy, PartialEq)]
-pub enum Metering {
+pub(crate) enum Metering {
     /// Fuel with a yield interval, as ours.
     Fuel,
     /// Nothing: plain wasmtime.
@@ -23,12 +23,15 @@ struct State {
 
 impl WasiView for State {
     fn ctx(&mut self) -> WasiCtxView<'_> {
-        WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
+        WasiCtxView {
+            ctx: &mut self.wasi,
+            table: &mut self.table,
+        }
     }
 }
 
 /// A component, ready to be instantiated again and again.
-pub struct Floor {
+pub(crate) struct Floor {
     engine: Engine,
     pre: CommandPre<State>,
     metering: Metering,
@@ -37,9 +40,10 @@ pub struct Floor {
 
 impl Floor {
     /// Compiles `path`.
-    pub fn new(path: &Path, metering: Metering) -> wasmtime::Result<Self> {
+    pub(crate) fn new(path: &Path, metering: Metering) -> wasmtime::Result<Self> {
         let mut pool = PoolingAllocationConfig::new();
-        pool.linear_memory_keep_resident(4 << 20).table_keep_resident(4 << 20);
+        pool.linear_memory_keep_resident(4 << 20)
+            .table_keep_resident(4 << 20);
         if PoolingAllocationConfig::is_pagemap_scan_available() {
             pool.pagemap_scan(wasmtime::Enabled::Yes);
         }
@@ -54,13 +58,24 @@ impl Floor {
         let component = Component::from_file(&engine, path)?;
         let pre = CommandPre::new(linker.instantiate_pre(&component)?)?;
         let runtime = tokio::runtime::Builder::new_current_thread().build()?;
-        Ok(Floor { engine, pre, metering, runtime })
+        Ok(Floor {
+            engine,
+            pre,
+            metering,
+            runtime,
+        })
     }
 
     /// Context, store, instance, run, drop. Returns whether the guest ended well.
-    pub fn run(&self, args: &[&str]) -> wasmtime::Result<bool> {
+    pub(crate) fn run(&self, args: &[&str]) -> wasmtime::Result<bool> {
         let wasi = WasiCtx::builder().args(args).build();
-        let mut store = Store::new(&self.engine, State { table: ResourceTable::new(), wasi });
+        let mut store = Store::new(
+            &self.engine,
+            State {
+                table: ResourceTable::new(),
+                wasi,
+            },
+        );
         if self.metering == Metering::Fuel {
             store.set_fuel(1_000_000_000_000)?;
             store.fuel_async_yield_interval(Some(10_000_000))?;

@@ -4,6 +4,8 @@
 //! so that a noisy neighbour slows both sides. Writes docs/src/performance.md unless `--quick`. It asserts nothing:
 //! speed is read here, behaviour is tested elsewhere.
 
+#![allow(clippy::expect_used, clippy::print_stdout, clippy::print_stderr, reason = "a benchmark is a program for the terminal")]
+
 mod floor;
 mod machine;
 mod measure;
@@ -26,7 +28,10 @@ fn main() {
     let effort = if quick { Effort::QUICK } else { Effort::FULL };
     let mut report = Report::new(machine::facts());
     for (name, row) in rows::ALL {
-        if only.as_ref().is_none_or(|wanted| name.contains(wanted.as_str())) {
+        if only
+            .as_ref()
+            .is_none_or(|wanted| name.contains(wanted.as_str()))
+        {
             eprintln!("bench: {name}");
             row(&effort, &mut report);
         }

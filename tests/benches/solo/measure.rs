@@ -3,41 +3,54 @@
 use std::time::{Duration, Instant};
 
 /// How much to measure.
-pub struct Effort {
+pub(crate) struct Effort {
     /// Rounds of each contestant; the median of them counts.
-    pub rounds: usize,
+    pub(crate) rounds: usize,
     /// Sandboxed no-ops a round.
-    pub noops: u32,
+    pub(crate) noops: u32,
     /// Tasks of a pipeline, or processes, a round.
-    pub tasks: u32,
+    pub(crate) tasks: u32,
     /// Repetitions of a compute kernel.
-    pub kernel: u32,
+    pub(crate) kernel: u32,
 }
 
 impl Effort {
     /// Minutes; the figures of the book.
-    pub const FULL: Effort = Effort { rounds: 9, noops: 5_000, tasks: 1_000, kernel: 4 };
+    pub(crate) const FULL: Effort = Effort {
+        rounds: 9,
+        noops: 5_000,
+        tasks: 1_000,
+        kernel: 4,
+    };
     /// Seconds; to see that the bench works.
-    pub const QUICK: Effort = Effort { rounds: 3, noops: 500, tasks: 100, kernel: 1 };
+    pub(crate) const QUICK: Effort = Effort {
+        rounds: 3,
+        noops: 500,
+        tasks: 100,
+        kernel: 1,
+    };
 }
 
 /// One side of a row: a name, and a closure that does a round and says for how many units.
-pub struct Contestant<'a> {
+pub(crate) struct Contestant<'a> {
     /// What the table calls it.
-    pub name: String,
+    pub(crate) name: String,
     /// One round; returns how many units it did.
-    pub round: Box<dyn FnMut() -> u32 + 'a>,
+    pub(crate) round: Box<dyn FnMut() -> u32 + 'a>,
 }
 
 impl<'a> Contestant<'a> {
     /// A contestant of this name.
-    pub fn new(name: &str, round: impl FnMut() -> u32 + 'a) -> Self {
-        Contestant { name: name.to_owned(), round: Box::new(round) }
+    pub(crate) fn new(name: &str, round: impl FnMut() -> u32 + 'a) -> Self {
+        Contestant {
+            name: name.to_owned(),
+            round: Box::new(round),
+        }
     }
 }
 
 /// Median time of one unit for each contestant, in their order. One round of each is thrown away first.
-pub fn race(rounds: usize, contestants: &mut [Contestant<'_>]) -> Vec<Duration> {
+pub(crate) fn race(rounds: usize, contestants: &mut [Contestant<'_>]) -> Vec<Duration> {
     let mut times: Vec<Vec<Duration>> = vec![Vec::new(); contestants.len()];
     for round in 0..=rounds {
         for (contestant, times) in contestants.iter_mut().zip(&mut times) {

@@ -5,22 +5,28 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 /// Runs a shell line in `folder`; true when it ended well.
-pub fn shell(folder: &Path, line: &str) -> bool {
+pub(crate) fn shell(folder: &Path, line: &str) -> bool {
     quiet(Command::new("sh").arg("-c").arg(line).current_dir(folder))
 }
 
 /// Runs `command` with nothing shown; true when it ended well.
-pub fn quiet(command: &mut Command) -> bool {
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|s| s.success())
+pub(crate) fn quiet(command: &mut Command) -> bool {
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|s| s.success())
 }
 
 /// Is there such a program?
-pub fn installed(program: &str) -> bool {
-    std::env::var_os("PATH").is_some_and(|path| std::env::split_paths(&path).any(|dir| dir.join(program).is_file()))
+pub(crate) fn installed(program: &str) -> bool {
+    std::env::var_os("PATH")
+        .is_some_and(|path| std::env::split_paths(&path).any(|dir| dir.join(program).is_file()))
 }
 
 /// A makefile of `tasks` independent targets that each run `true`.
-pub fn makefile(tasks: u32) -> String {
+pub(crate) fn makefile(tasks: u32) -> String {
     let names: Vec<String> = (0..tasks).map(|i| format!("t{i}")).collect();
     let mut text = format!(".PHONY: all {0}\nall: {0}\n", names.join(" "));
     for name in names {

@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::time::Duration;
 
 /// One comparison.
-pub struct Row {
+pub(crate) struct Row {
     group: String,
     name: String,
     time: Duration,
@@ -13,7 +13,7 @@ pub struct Row {
 }
 
 /// All of them, with the machine they come from.
-pub struct Report {
+pub(crate) struct Report {
     machine: String,
     rows: Vec<Row>,
     notes: Vec<String>,
@@ -21,29 +21,40 @@ pub struct Report {
 
 impl Report {
     /// An empty report of this machine.
-    pub fn new(machine: String) -> Self {
-        Report { machine, rows: Vec::new(), notes: Vec::new() }
+    pub(crate) fn new(machine: String) -> Self {
+        Report {
+            machine,
+            rows: Vec::new(),
+            notes: Vec::new(),
+        }
     }
 
     /// Adds a group: the first time is the base of the others' ratios.
-    pub fn group(&mut self, group: &str, times: Vec<(String, Duration)>) {
+    pub(crate) fn group(&mut self, group: &str, times: Vec<(String, Duration)>) {
         let base = times.first().cloned();
         for (index, (name, time)) in times.into_iter().enumerate() {
-            let against = base
-                .as_ref()
-                .filter(|_| index > 0)
-                .map(|(base, of)| (time.as_secs_f64() / of.as_secs_f64().max(1e-12), base.clone()));
-            self.rows.push(Row { group: group.to_owned(), name, time, against });
+            let against = base.as_ref().filter(|_| index > 0).map(|(base, of)| {
+                (
+                    time.as_secs_f64() / of.as_secs_f64().max(1e-12),
+                    base.clone(),
+                )
+            });
+            self.rows.push(Row {
+                group: group.to_owned(),
+                name,
+                time,
+                against,
+            });
         }
     }
 
     /// Adds a line about what could not be measured here.
-    pub fn note(&mut self, line: &str) {
+    pub(crate) fn note(&mut self, line: &str) {
         self.notes.push(line.to_owned());
     }
 
     /// A table for the terminal.
-    pub fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         let mut out = format!("{}\n", self.machine);
         let mut group = "";
         for row in &self.rows {
@@ -51,7 +62,13 @@ impl Report {
                 group = &row.group;
                 let _ = write!(out, "\n{group}\n");
             }
-            let _ = writeln!(out, "  {:<52} {:>10}  {}", row.name, human(row.time), ratio(row));
+            let _ = writeln!(
+                out,
+                "  {:<52} {:>10}  {}",
+                row.name,
+                human(row.time),
+                ratio(row)
+            );
         }
         for note in &self.notes {
             let _ = writeln!(out, "note: {note}");
@@ -60,7 +77,7 @@ impl Report {
     }
 
     /// One JSON document.
-    pub fn json(&self) -> String {
+    pub(crate) fn json(&self) -> String {
         let rows: Vec<_> = self
             .rows
             .iter()
@@ -81,7 +98,7 @@ impl Report {
     }
 
     /// The book's page.
-    pub fn page(&self) -> String {
+    pub(crate) fn page(&self) -> String {
         let mut out = format!(
             "# Performance\n\n<!-- Written by `cargo xtask bench`: do not edit. -->\n\nMachine: {}. Medians of interleaved \
              rounds; the first line of each table is what the others are measured against. Run `cargo xtask bench` for \
@@ -92,9 +109,18 @@ impl Report {
         for row in &self.rows {
             if row.group != group {
                 group = &row.group;
-                let _ = write!(out, "\n## {group}\n\n| what | time | ratio |\n|---|---|---|\n");
+                let _ = write!(
+                    out,
+                    "\n## {group}\n\n| what | time | ratio |\n|---|---|---|\n"
+                );
             }
-            let _ = writeln!(out, "| {} | {} | {} |", row.name, human(row.time), ratio(row));
+            let _ = writeln!(
+                out,
+                "| {} | {} | {} |",
+                row.name,
+                human(row.time),
+                ratio(row)
+            );
         }
         if !self.notes.is_empty() {
             out.push_str("\n## Notes\n\n");
@@ -107,7 +133,9 @@ impl Report {
 }
 
 fn ratio(row: &Row) -> String {
-    row.against.as_ref().map_or_else(String::new, |(ratio, _)| format!("{ratio:.2}×"))
+    row.against
+        .as_ref()
+        .map_or_else(String::new, |(ratio, _)| format!("{ratio:.2}×"))
 }
 
 fn human(time: Duration) -> String {

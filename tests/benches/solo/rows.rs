@@ -9,15 +9,20 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 use sykli_runtime::{
-    CancelToken, Component, Engine, EngineConfig, Floats, Grant, Inputs, Sandbox, Silent, Source, Status, TaskInfo,
+    CancelToken, Component, Engine, EngineConfig, Floats, Grant, Inputs, Sandbox, Silent, Source,
+    Status, TaskInfo,
 };
 
 /// A row: measures something and adds it to the report.
-pub type Measure = fn(&Effort, &mut Report);
+pub(crate) type Measure = fn(&Effort, &mut Report);
 
 /// Every row, in the order of the page.
-pub const ALL: [(&str, Measure); 4] =
-    [("noop", noop), ("pipeline", pipeline), ("compute", compute), ("exec", exec)];
+pub(crate) const ALL: [(&str, Measure); 4] = [
+    ("noop", noop),
+    ("pipeline", pipeline),
+    ("compute", compute),
+    ("exec", exec),
+];
 
 /// The sandbox of the product, as the product sets it up.
 struct Ours {
@@ -29,12 +34,19 @@ struct Ours {
 impl Ours {
     fn new(path: &Path) -> Self {
         let spool = tempfile::tempdir().expect("a temporary folder");
-        let config =
-            EngineConfig { cache_dir: None, slots: 64, spool_dir: spool.path().to_path_buf() };
+        let config = EngineConfig {
+            cache_dir: None,
+            slots: 64,
+            spool_dir: spool.path().to_path_buf(),
+        };
         let engine = Engine::new(config).expect("an engine");
         let bytes = std::fs::read(path).expect("the guest");
         let component = engine.load(&bytes, Floats::Fast).expect("a component");
-        Ours { sandbox: Sandbox::new(engine), component, _spool: spool }
+        Ours {
+            sandbox: Sandbox::new(engine),
+            component,
+            _spool: spool,
+        }
     }
 
     fn run(&self, args: &[&str]) {
@@ -46,9 +58,18 @@ impl Ours {
             seed: [7; 32],
             task: TaskInfo::default(),
         };
-        let outcome =
-            self.sandbox.run(&self.component, &Grant::default(), inputs, Arc::new(Silent), &CancelToken::default());
-        assert!(matches!(outcome.status, Status::Exited(0)), "{:?}", outcome.status);
+        let outcome = self.sandbox.run(
+            &self.component,
+            &Grant::default(),
+            inputs,
+            Arc::new(Silent),
+            &CancelToken::default(),
+        );
+        assert!(
+            matches!(outcome.status, Status::Exited(0)),
+            "{:?}",
+            outcome.status
+        );
     }
 }
 
@@ -57,7 +78,11 @@ fn noop(effort: &Effort, report: &mut Report) {
     let guest = sykli_tests::guest("noop");
     let floor = Floor::new(&guest, Metering::Fuel).expect("the floor");
     let ours = Ours::new(&guest);
-    let names = ["raw wasmtime, same settings", "Sandbox::run", "Sandbox::run, two threads (wall time a run)"];
+    let names = [
+        "raw wasmtime, same settings",
+        "Sandbox::run",
+        "Sandbox::run, two threads (wall time a run)",
+    ];
     let noops = effort.noops;
     let times = race(
         effort.rounds,
@@ -98,16 +123,32 @@ fn pipeline(effort: &Effort, report: &mut Report) {
     std::fs::write(work.join("Makefile"), makefile(tasks)).expect("a makefile");
     let run = |flags: &[&str]| {
         let mut command = sykli(&home);
-        assert!(quiet(command.arg("run").args(flags).arg("--jobs").arg("2").current_dir(&work)), "sykli run");
+        assert!(
+            quiet(
+                command
+                    .arg("run")
+                    .args(flags)
+                    .arg("--jobs")
+                    .arg("2")
+                    .current_dir(&work)
+            ),
+            "sykli run"
+        );
         tasks
     };
     let wasmtime = format!("seq {tasks} | xargs -P2 -n1 wasmtime run noop.wasm");
     let xargs = format!("seq {tasks} | xargs -P2 -n1 /bin/true");
-    let mut names = vec!["sykli run, nothing cached", "sykli run, all cached", "xargs -P2 /bin/true"];
+    let mut names = vec![
+        "sykli run, nothing cached",
+        "sykli run, all cached",
+        "xargs -P2 /bin/true",
+    ];
     let mut contestants = vec![
         Contestant::new(names[0], || run(&["--no-cache"])),
         Contestant::new(names[1], || run(&[])),
-        Contestant::new(names[2], || shell(&work, &xargs).then_some(tasks).expect("xargs")),
+        Contestant::new(names[2], || {
+            shell(&work, &xargs).then_some(tasks).expect("xargs")
+        }),
     ];
     peer(report, "make", "apt-get install make", || {
         names.push("make -j2, /bin/true");
@@ -117,10 +158,17 @@ fn pipeline(effort: &Effort, report: &mut Report) {
     });
     peer(report, "wasmtime", "cargo install wasmtime-cli", || {
         names.push("xargs -P2 wasmtime run");
-        contestants.push(Contestant::new("wasmtime", || shell(&work, &wasmtime).then_some(tasks).expect("wasmtime")));
+        contestants.push(Contestant::new("wasmtime", || {
+            shell(&work, &wasmtime).then_some(tasks).expect("wasmtime")
+        }));
     });
     let times = race(effort.rounds.min(5), &mut contestants);
-    add(report, &format!("{tasks} no-op tasks, time a task, two at once"), &names, times);
+    add(
+        report,
+        &format!("{tasks} no-op tasks, time a task, two at once"),
+        &names,
+        times,
+    );
 }
 
 /// Compute-heavy guests: what fuel and the determinism settings cost, and WebAssembly itself.
@@ -130,8 +178,17 @@ fn compute(effort: &Effort, report: &mut Report) {
     let plain = Floor::new(&guest, Metering::None).expect("plain wasmtime");
     let fuel = Floor::new(&guest, Metering::Fuel).expect("wasmtime with fuel");
     let ours = Ours::new(&guest);
-    let names = ["plain wasmtime", "wasmtime with fuel", "Sandbox::run", "native"];
-    for (kind, rounds) in [("integers", effort.kernel), ("floats", 16 * effort.kernel), ("hash", 8 * effort.kernel)] {
+    let names = [
+        "plain wasmtime",
+        "wasmtime with fuel",
+        "Sandbox::run",
+        "native",
+    ];
+    for (kind, rounds) in [
+        ("integers", effort.kernel),
+        ("floats", 16 * effort.kernel),
+        ("hash", 8 * effort.kernel),
+    ] {
         let rounds = rounds.to_string();
         let args = ["compute", kind, rounds.as_str()];
         let times = race(
@@ -143,7 +200,9 @@ fn compute(effort: &Effort, report: &mut Report) {
                     ours.run(&args);
                     1
                 }),
-                Contestant::new(names[3], || u32::from(quiet(Command::new(&native).args(&args[1..])))),
+                Contestant::new(names[3], || {
+                    u32::from(quiet(Command::new(&native).args(&args[1..])))
+                }),
             ],
         );
         add(report, &format!("Compute: {kind}"), &names, times);
@@ -154,38 +213,66 @@ fn compute(effort: &Effort, report: &mut Report) {
 fn exec(effort: &Effort, report: &mut Report) {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let guest = sykli_tests::guest("noop");
+    let compiled = folder.path().join("noop.cwasm");
     let warm = folder.path().join("warm");
     let cold = folder.path().join("cold");
-    let mut names = vec!["a native no-op process", "sykli exec, warm", "sykli exec, cold (compiles)"];
+    let mut names = vec![
+        "a native no-op process",
+        "sykli exec, warm",
+        "sykli exec, cold (compiles)",
+    ];
     let mut contestants = vec![
-        Contestant::new(names[0], || u32::from(quiet(&mut Command::new("/bin/true")))),
-        Contestant::new(names[1], || u32::from(quiet(sykli(&warm).arg("exec").arg(&guest)))),
+        Contestant::new(names[0], || {
+            u32::from(quiet(&mut Command::new("/bin/true")))
+        }),
+        Contestant::new(names[1], || {
+            u32::from(quiet(sykli(&warm).arg("exec").arg(&guest)))
+        }),
         Contestant::new(names[2], || {
             let _ = std::fs::remove_dir_all(&cold);
             u32::from(quiet(sykli(&cold).arg("exec").arg(&guest)))
         }),
     ];
-    let compiled = folder.path().join("noop.cwasm");
     peer(report, "wasmtime", "cargo install wasmtime-cli", || {
-        if quiet(Command::new("wasmtime").arg("compile").arg(&guest).arg("-o").arg(&compiled)) {
+        if quiet(
+            Command::new("wasmtime")
+                .arg("compile")
+                .arg(&guest)
+                .arg("-o")
+                .arg(&compiled),
+        ) {
             names.push("wasmtime run, precompiled");
             contestants.push(Contestant::new("wasmtime", || {
-                u32::from(quiet(Command::new("wasmtime").args(["run", "--allow-precompiled"]).arg(&compiled)))
+                u32::from(quiet(
+                    Command::new("wasmtime")
+                        .args(["run", "--allow-precompiled"])
+                        .arg(&compiled),
+                ))
             }));
         }
     });
     let times = race(effort.rounds * 3, &mut contestants);
-    add(report, "One component from the command line, whole process", &names, times);
+    add(
+        report,
+        "One component from the command line, whole process",
+        &names,
+        times,
+    );
 }
 
 fn sykli(home: &Path) -> Command {
     let mut command = Command::new(release_binary());
-    for (variable, folder) in
-        [("CONFIG", "config"), ("DATA", "data"), ("CACHE", "cache"), ("STATE", "state")]
-    {
+    for (variable, folder) in [
+        ("CONFIG", "config"),
+        ("DATA", "data"),
+        ("CACHE", "cache"),
+        ("STATE", "state"),
+    ] {
         command.env(format!("XDG_{variable}_HOME"), home.join(folder));
     }
-    command.env("XDG_RUNTIME_DIR", home.join("runtime")).env("NO_COLOR", "1");
+    command
+        .env("XDG_RUNTIME_DIR", home.join("runtime"))
+        .env("NO_COLOR", "1");
     command
 }
 
@@ -200,10 +287,19 @@ fn peer(report: &mut Report, program: &str, how: &str, add: impl FnOnce()) {
     if installed(program) {
         add();
     } else {
-        report.note(&format!("{program} is not installed ({how}): its rows are left out"));
+        report.note(&format!(
+            "{program} is not installed ({how}): its rows are left out"
+        ));
     }
 }
 
 fn add(report: &mut Report, group: &str, names: &[&str], times: Vec<Duration>) {
-    report.group(group, names.iter().map(|&name| name.to_owned()).zip(times).collect());
+    report.group(
+        group,
+        names
+            .iter()
+            .map(|&name| name.to_owned())
+            .zip(times)
+            .collect(),
+    );
 }
