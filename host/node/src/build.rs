@@ -14,6 +14,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use serde::{Deserialize, Serialize};
 use sykli_core::id::Digest;
+use sykli_core::pipeline::Program;
 
 use crate::events::BuildEvent;
 use crate::interrupt::Interrupt;
@@ -32,10 +33,31 @@ const MAX_RECORD_BYTES: u64 = 4 << 20;
 pub struct BuildRequest {
     /// The project folder.
     pub root: PathBuf,
-    /// Crate folders, relative to `root`.
-    pub crates: Vec<String>,
+    /// Crates, their folders relative to `root`.
+    pub crates: Vec<TaskCrate>,
     /// Ask cargo even where nothing seems to have changed.
     pub force: bool,
+}
+
+/// What is built of which crate.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct TaskCrate {
+    /// Folder, relative to the project.
+    pub crate_dir: String,
+    /// Its test binary instead of its program.
+    pub tests: bool,
+}
+
+impl TaskCrate {
+    /// What is to be built for a task's program; none for a component that is there already.
+    pub fn of(program: &Program) -> Option<TaskCrate> {
+        let (crate_dir, tests) = match program {
+            Program::Component(_) => return None,
+            Program::Crate(path) => (path.clone(), false),
+            Program::Tests(path) => (path.clone(), true),
+        };
+        Some(TaskCrate { crate_dir, tests })
+    }
 }
 
 /// What was built.
@@ -48,8 +70,8 @@ pub struct BuildReport {
 /// A crate's component.
 #[derive(Clone, Debug)]
 pub struct BuiltCrate {
-    /// Folder, relative to the project.
-    pub crate_dir: String,
+    /// Which crate, and what of it.
+    pub of: TaskCrate,
     /// Where cargo left the component.
     pub artifact: PathBuf,
     /// Digest of the component.
@@ -94,6 +116,14 @@ pub enum BuildError {
         /// The toolchain lacks the target.
         target_missing: bool,
     },
+    /// The crate has no test binary, or several.
+    #[error("`{crate_dir}` gives no single test binary: it has [{}]", .bins.join(", "))]
+    NoSingleHarness {
+        /// As in the pipeline.
+        crate_dir: String,
+        /// Names of its test binaries.
+        bins: Vec<String>,
+    },
     /// The crate has no binary, or several and none named like the package.
     #[error("`{crate_dir}` gives no single component: its binaries are [{}]", .bins.join(", "))]
     NoSingleBin {
@@ -127,6 +157,7 @@ impl BuildError {
             } => "build::target-missing",
             BuildError::Failed { .. } => "build::failed",
             BuildError::NoSingleBin { .. } => "build::no-single-bin",
+            BuildError::NoSingleHarness { .. } => "build::no-single-harness",
             BuildError::Io { .. } => "build::io",
             BuildError::Interrupted => "build::interrupted",
         }
@@ -157,6 +188,9 @@ impl BuildError {
             }
             BuildError::NoSingleBin { .. } => vec![
                 "name one binary like the package, or give each task a crate of its own".to_owned(),
+            ],
+            BuildError::NoSingleHarness { .. } => vec![
+                "set `autotests = false` under [package] and compile tests/ into the library's tests, or turn off what is not meant with `test = false`".to_owned(),
             ],
             BuildError::Io { .. } | BuildError::Interrupted => Vec::new(),
         }
@@ -198,14 +232,8 @@ impl Node {
         interrupt: &Interrupt,
     ) -> Result<BuildReport, NodeError> {
         let mut crates = Vec::with_capacity(request.crates.len());
-        for crate_dir in &request.crates {
-            crates.push(self.build_one(
-                &request.root,
-                crate_dir,
-                request.force,
-                events,
-                interrupt,
-            )?);
+        for of in &request.crates {
+            crates.push(self.build_one(&request.root, of, request.force, events, interrupt)?);
         }
         Ok(BuildReport { crates })
     }
@@ -213,12 +241,13 @@ impl Node {
     fn build_one(
         &self,
         root: &Path,
-        crate_dir: &str,
+        of: &TaskCrate,
         force: bool,
         events: &(dyn Fn(BuildEvent) + Sync),
         interrupt: &Interrupt,
     ) -> Result<BuiltCrate, BuildError> {
         let start = Instant::now();
+        let crate_dir = of.crate_dir.as_str();
         let folder = root.join(crate_dir);
         if !folder.join("Cargo.toml").is_file() {
             return Err(BuildError::NoManifest {
@@ -229,11 +258,9 @@ impl Node {
             path: folder,
             source,
         })?;
-        let record_path = self.record_path(&folder);
-        if !force && let Some(found) = up_to_date(&record_path, &folder) {
+        let record_path = self.record_path(&folder, of.tests);
+        if !force && let Some(found) = up_to_date(&record_path, &folder, of.clone()) {
             let built = BuiltCrate {
-                crate_dir: crate_dir.to_owned(),
-                built: false,
                 wall: start.elapsed(),
                 ..found
             };
@@ -247,19 +274,13 @@ impl Node {
             crate_dir: crate_dir.to_owned(),
         });
         let asked_at = SystemTime::now();
-        let answer = cargo::build(
-            &folder,
-            crate_dir,
-            self.settings().offline,
-            events,
-            interrupt,
-        )?;
+        let answer = cargo::build(&folder, of, self.settings().offline, events, interrupt)?;
         let bytes = std::fs::read(&answer.artifact).map_err(|source| BuildError::Io {
             path: answer.artifact.clone(),
             source,
         })?;
         let built = BuiltCrate {
-            crate_dir: crate_dir.to_owned(),
+            of: of.clone(),
             digest: Digest::of(&bytes),
             size: bytes.len() as u64,
             artifact: answer.artifact,
@@ -272,17 +293,18 @@ impl Node {
     }
 
     /// The component of a crate whose last build is still good; nothing is built.
-    pub(crate) fn built(&self, root: &Path, crate_dir: &str) -> Option<BuiltCrate> {
-        let folder = root.join(crate_dir).canonicalize().ok()?;
-        let found = up_to_date(&self.record_path(&folder), &folder)?;
-        Some(BuiltCrate {
-            crate_dir: crate_dir.to_owned(),
-            ..found
-        })
+    pub(crate) fn built(&self, root: &Path, of: TaskCrate) -> Option<BuiltCrate> {
+        let folder = root.join(&of.crate_dir).canonicalize().ok()?;
+        up_to_date(&self.record_path(&folder, of.tests), &folder, of)
     }
 
-    fn record_path(&self, folder: &Path) -> PathBuf {
+    fn record_path(&self, folder: &Path, tests: bool) -> PathBuf {
         let name = blake3::hash(folder.as_os_str().as_encoded_bytes()).to_hex();
+        let name = if tests {
+            format!("{name}-tests")
+        } else {
+            name.to_string()
+        };
         self.settings()
             .dirs
             .cache
@@ -293,14 +315,14 @@ impl Node {
 
 fn finished(built: &BuiltCrate) -> BuildEvent {
     BuildEvent::Finished {
-        crate_dir: built.crate_dir.clone(),
+        crate_dir: built.of.crate_dir.clone(),
         built: built.built,
         wall_ms: u64::try_from(built.wall.as_millis()).unwrap_or(u64::MAX),
     }
 }
 
 /// The crate's last component, where nothing that it was made from has changed since.
-fn up_to_date(record_path: &Path, folder: &Path) -> Option<BuiltCrate> {
+fn up_to_date(record_path: &Path, folder: &Path, of: TaskCrate) -> Option<BuiltCrate> {
     if std::fs::metadata(record_path).ok()?.len() > MAX_RECORD_BYTES {
         return None;
     }
@@ -315,7 +337,7 @@ fn up_to_date(record_path: &Path, folder: &Path) -> Option<BuiltCrate> {
         return None;
     }
     Some(BuiltCrate {
-        crate_dir: String::new(),
+        of,
         artifact: record.artifact,
         digest: record.digest.parse().ok()?,
         size: record.size,

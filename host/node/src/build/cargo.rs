@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rustix::process::{Pid, Signal, kill_process};
 use serde::Deserialize;
 
-use super::{BuildError, TARGET};
+use super::{BuildError, TARGET, TaskCrate};
 use crate::events::BuildEvent;
 use crate::interrupt::Interrupt;
 
@@ -42,6 +42,14 @@ struct Message {
     manifest_path: Option<PathBuf>,
     target: Option<Target>,
     executable: Option<PathBuf>,
+    #[serde(default)]
+    profile: Profile,
+}
+
+#[derive(Default, Deserialize)]
+struct Profile {
+    /// Compiled with the test harness.
+    test: bool,
 }
 
 #[derive(Deserialize)]
@@ -60,12 +68,13 @@ struct Found {
 /// Builds the crate in `folder` and finds its component.
 pub(super) fn build(
     folder: &Path,
-    crate_dir: &str,
+    of: &TaskCrate,
     offline: bool,
     events: &(dyn Fn(BuildEvent) + Sync),
     interrupt: &Interrupt,
 ) -> Result<Answer, BuildError> {
-    let (mut child, program) = spawn(folder, crate_dir, offline)?;
+    let crate_dir = of.crate_dir.as_str();
+    let (mut child, program) = spawn(folder, of, offline)?;
     let stdout = child.stdout.take();
     let stderr = child.stderr.take();
     let running = Arc::new(Mutex::new(
@@ -81,7 +90,9 @@ pub(super) fn build(
     let (found, tail) = std::thread::scope(|scope| {
         let tail = scope
             .spawn(|| stderr.map_or_else(Vec::new, |stream| forward(stream, crate_dir, events)));
-        let found = stdout.map_or_else(Found::default, |stream| read_messages(stream, folder));
+        let found = stdout.map_or_else(Found::default, |stream| {
+            read_messages(stream, folder, of.tests)
+        });
         (found, tail.join().unwrap_or_default())
     });
     // From here on the process id may be reaped and given to another: no signal may reach it any more.
@@ -100,12 +111,12 @@ pub(super) fn build(
     }
     let packages = found.packages.iter().cloned().collect();
     Ok(Answer {
-        artifact: pick(found, crate_dir)?,
+        artifact: pick(found, of)?,
         packages,
     })
 }
 
-fn spawn(folder: &Path, crate_dir: &str, offline: bool) -> Result<(Child, String), BuildError> {
+fn spawn(folder: &Path, of: &TaskCrate, offline: bool) -> Result<(Child, String), BuildError> {
     let program = std::env::var_os("CARGO")
         .filter(|value| !value.is_empty())
         .unwrap_or_else(|| OsString::from("cargo"));
@@ -115,8 +126,12 @@ fn spawn(folder: &Path, crate_dir: &str, offline: bool) -> Result<(Child, String
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
+    command.args(if of.tests {
+        &["test", "--no-run"][..]
+    } else {
+        &["build"]
+    });
     command.args([
-        "build",
         "--release",
         "--target",
         TARGET,
@@ -132,7 +147,7 @@ fn spawn(folder: &Path, crate_dir: &str, offline: bool) -> Result<(Child, String
         .spawn()
         .map(|child| (child, program.clone()))
         .map_err(|source| BuildError::Spawn {
-            crate_dir: crate_dir.to_owned(),
+            crate_dir: of.crate_dir.clone(),
             program,
             source,
         })
@@ -161,13 +176,13 @@ fn add_flags(command: &mut Command, variable: impl Fn(&str) -> Option<String>) {
     }
 }
 
-fn read_messages(stream: impl Read, folder: &Path) -> Found {
+fn read_messages(stream: impl Read, folder: &Path, tests: bool) -> Found {
     let mut found = Found::default();
     let mut reader = BufReader::new(stream);
     let mut line = Vec::new();
     while next_line(&mut reader, &mut line) {
         if let Ok(message) = serde_json::from_slice::<Message>(&line) {
-            found.take(message, folder);
+            found.take(message, folder, tests);
         }
     }
     found
@@ -198,7 +213,7 @@ fn skip_line(reader: &mut impl BufRead) -> io::Result<()> {
 }
 
 impl Found {
-    fn take(&mut self, message: Message, folder: &Path) {
+    fn take(&mut self, message: Message, folder: &Path, tests: bool) {
         if message.reason != "compiler-artifact" {
             return;
         }
@@ -213,7 +228,8 @@ impl Found {
             .and_then(|dir| dir.canonicalize().ok())
             .is_some_and(|dir| dir == folder);
         if ours
-            && target.kind.iter().any(|kind| kind == "bin")
+            && message.profile.test == tests
+            && (tests || target.kind.iter().any(|kind| kind == "bin"))
             && let Some(executable) = message.executable
         {
             self.package = package_name(&message.package_id);
@@ -232,11 +248,13 @@ fn package_name(id: &str) -> Option<String> {
     Some(name.to_owned())
 }
 
-fn pick(mut found: Found, crate_dir: &str) -> Result<PathBuf, BuildError> {
+fn pick(mut found: Found, of: &TaskCrate) -> Result<PathBuf, BuildError> {
     found.bins.sort();
     let package = found.package.as_deref();
     let at = match found.bins.len() {
         1 => Some(0),
+        // Which tests run must never depend on a name.
+        _ if of.tests => None,
         _ => found
             .bins
             .iter()
@@ -246,9 +264,11 @@ fn pick(mut found: Found, crate_dir: &str) -> Result<PathBuf, BuildError> {
         Some(at) => Ok(found.bins.swap_remove(at).1),
         None => {
             let bins = found.bins.into_iter().map(|(name, _)| name).collect();
-            Err(BuildError::NoSingleBin {
-                crate_dir: crate_dir.to_owned(),
-                bins,
+            let crate_dir = of.crate_dir.clone();
+            Err(if of.tests {
+                BuildError::NoSingleHarness { crate_dir, bins }
+            } else {
+                BuildError::NoSingleBin { crate_dir, bins }
             })
         }
     }
@@ -352,6 +372,14 @@ mod tests {
         );
     }
 
+    fn task(crate_dir: &str) -> TaskCrate {
+        let crate_dir = crate_dir.to_owned();
+        TaskCrate {
+            crate_dir,
+            tests: false,
+        }
+    }
+
     fn found(bins: &[&str], package: &str) -> Found {
         let bins = bins
             .iter()
@@ -368,23 +396,40 @@ mod tests {
     fn the_one_binary_or_the_one_named_like_the_package_is_the_task() {
         let id = "path+file:///x/crates/shrink#0.1.0";
         assert_eq!(
-            pick(found(&["other"], id), "c").unwrap(),
+            pick(found(&["other"], id), &task("c")).unwrap(),
             Path::new("other")
         );
         assert_eq!(
-            pick(found(&["a", "shrink"], id), "c").unwrap(),
+            pick(found(&["a", "shrink"], id), &task("c")).unwrap(),
             Path::new("shrink")
         );
         let renamed = "path+file:///x/dir#shrink@0.1.0";
         assert_eq!(
-            pick(found(&["a", "shrink"], renamed), "c").unwrap(),
+            pick(found(&["a", "shrink"], renamed), &task("c")).unwrap(),
             Path::new("shrink")
         );
         assert!(
-            matches!(pick(found(&["a", "b"], id), "c"), Err(BuildError::NoSingleBin { bins, .. }) if bins == ["a", "b"])
+            matches!(pick(found(&["a", "b"], id), &task("c")), Err(BuildError::NoSingleBin { bins, .. }) if bins == ["a", "b"])
         );
         assert!(
-            matches!(pick(found(&[], id), "c"), Err(BuildError::NoSingleBin { bins, .. }) if bins.is_empty())
+            matches!(pick(found(&[], id), &task("c")), Err(BuildError::NoSingleBin { bins, .. }) if bins.is_empty())
+        );
+    }
+
+    #[test]
+    fn of_several_test_binaries_none_is_chosen() {
+        let of = TaskCrate {
+            tests: true,
+            ..task("c")
+        };
+        let id = "path+file:///x/shrink#0.1.0";
+        assert_eq!(
+            pick(found(&["shrink"], id), &of).unwrap(),
+            Path::new("shrink")
+        );
+        let several = pick(found(&["it", "shrink"], id), &of);
+        assert!(
+            matches!(several, Err(BuildError::NoSingleHarness { bins, .. }) if bins == ["it", "shrink"])
         );
     }
 

@@ -16,7 +16,7 @@ use sykli_core::pipeline::{Program, Task};
 use sykli_runtime::{Component, Engine, LoadError};
 
 use super::RunRequest;
-use crate::build::BuildRequest;
+use crate::build::{BuildRequest, TaskCrate};
 use crate::events::RunEvent;
 use crate::interrupt::Interrupt;
 use crate::node::{Node, NodeError};
@@ -122,9 +122,9 @@ impl Node {
                     .entry(request.root.join(path))
                     .or_default()
                     .push(index),
-                Program::Crate(path) => {
+                program @ (Program::Crate(_) | Program::Tests(_)) => {
                     if let Some(slot) = found.get_mut(index) {
-                        *slot = crates.get(path).cloned();
+                        *slot = TaskCrate::of(program).and_then(|of| crates.get(&of).cloned());
                     }
                 }
             }
@@ -153,22 +153,19 @@ impl Node {
         request: &RunRequest,
         needed: &[bool],
         purpose: Purpose<'_>,
-    ) -> Result<BTreeMap<String, (Digest, PathBuf)>, NodeError> {
+    ) -> Result<BTreeMap<TaskCrate, (Digest, PathBuf)>, NodeError> {
         let wanted = request
             .pipeline
             .tasks
             .iter()
             .zip(needed)
             .filter(|(_, needed)| **needed);
-        let crates: BTreeSet<&str> = wanted
-            .filter_map(|(task, _)| match &task.program {
-                Program::Crate(path) => Some(path.as_str()),
-                Program::Component(_) => None,
-            })
+        let crates: BTreeSet<TaskCrate> = wanted
+            .filter_map(|(task, _)| TaskCrate::of(&task.program))
             .collect();
         let built = match purpose {
             Purpose::Run { events, interrupt } => {
-                let crates = crates.into_iter().map(str::to_owned).collect();
+                let crates = crates.into_iter().collect();
                 let build = BuildRequest {
                     root: request.root.clone(),
                     crates,
@@ -179,12 +176,12 @@ impl Node {
             }
             Purpose::Look => crates
                 .into_iter()
-                .filter_map(|path| self.built(&request.root, path))
+                .filter_map(|of| self.built(&request.root, of))
                 .collect(),
         };
         Ok(built
             .into_iter()
-            .map(|built| (built.crate_dir, (built.digest, built.artifact)))
+            .map(|built| (built.of, (built.digest, built.artifact)))
             .collect())
     }
 }
