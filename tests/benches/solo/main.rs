@@ -4,7 +4,12 @@
 //! so that a noisy neighbour slows both sides. Writes docs/src/performance.md unless `--quick`. It asserts nothing:
 //! speed is read here, behaviour is tested elsewhere.
 
-#![allow(clippy::expect_used, clippy::print_stdout, clippy::print_stderr, reason = "a benchmark is a program for the terminal")]
+#![allow(
+    clippy::expect_used,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a benchmark is a program for the terminal"
+)]
 
 mod floor;
 mod machine;

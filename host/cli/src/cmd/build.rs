@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use sykli_core::pipeline::{Pipeline, Program};
+use sykli_core::pipeline::Pipeline;
 use sykli_core::units;
-use sykli_node::build::BuildRequest;
+use sykli_node::build::{BuildRequest, TaskCrate};
 
 use super::{Context, load, node_error};
 use crate::args::BuildArgs;
@@ -63,14 +63,11 @@ pub(crate) fn build(context: &Context, args: &BuildArgs) -> Outcome {
 }
 
 /// Each crate once, however many tasks share it, in the order of the pipeline.
-fn crates(pipeline: &Pipeline) -> Vec<String> {
+fn crates(pipeline: &Pipeline) -> Vec<TaskCrate> {
     let mut seen = BTreeSet::new();
-    let paths = pipeline
+    let crates = pipeline
         .tasks
         .iter()
-        .filter_map(|task| match &task.program {
-            Program::Crate(path) => Some(path.to_string()),
-            Program::Component(_) => None,
-        });
-    paths.filter(|path| seen.insert(path.clone())).collect()
+        .filter_map(|task| TaskCrate::of(&task.program));
+    crates.filter(|of| seen.insert(of.clone())).collect()
 }

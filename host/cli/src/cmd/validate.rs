@@ -63,7 +63,7 @@ fn missing_program(root: &Path, task: &Task) -> Option<Diagnostic> {
             format!("the component `{path}` of `{}` does not exist", task.name),
             "build it, correct the path, or name the task's crate with `crate` and sykli builds it",
         ),
-        Program::Crate(path) => (
+        Program::Crate(path) | Program::Tests(path) => (
             root.join(path).join("Cargo.toml"),
             format!("the crate `{path}` of `{}` has no Cargo.toml", task.name),
             "`sykli new task NAME` writes a crate",

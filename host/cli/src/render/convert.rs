@@ -391,7 +391,7 @@ pub(crate) fn build_doc(report: BuildReport) -> BuildDoc {
             .crates
             .into_iter()
             .map(|one| Built {
-                crate_dir: one.crate_dir,
+                crate_dir: one.of.crate_dir,
                 component: one.artifact.display().to_string(),
                 digest: one.digest.to_string(),
                 bytes: one.size,
