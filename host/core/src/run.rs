@@ -220,7 +220,8 @@ impl Run {
         }
     }
 
-    /// Everything that the instances of a declared task wait for has settled well.
+    /// Everything that the instances of a declared task wait for has settled well. Nothing to do where they are not
+    /// part of the run, or where it has stopped and they are settled.
     fn release(&mut self, index: usize) {
         let group = &self.groups[index];
         if group.unsettled > 0 {
@@ -479,7 +480,7 @@ impl Run {
         for at in 0..group.dependants.len() {
             let dependant = self.groups[index].dependants[at];
             self.groups[dependant].waits_for -= 1;
-            if self.groups[dependant].waits_for == 0 && self.phase == Phase::Going {
+            if self.groups[dependant].waits_for == 0 {
                 self.release(dependant);
             }
         }
