@@ -321,7 +321,7 @@ impl Board {
         if self.term.live || self.total == 0 {
             return;
         }
-        if lines.is_empty() && self.spoke.elapsed() >= HEARTBEAT {
+        if lines.is_empty() && !self.running.is_empty() && self.spoke.elapsed() >= HEARTBEAT {
             let (done, total) = self.position();
             let names: Vec<&str> = self.running.keys().take(3).map(String::as_str).collect();
             let more = self.running.len().saturating_sub(names.len());

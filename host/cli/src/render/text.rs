@@ -90,10 +90,11 @@ pub(crate) fn graph_lines(nodes: &[Node], term: &Term) -> Vec<String> {
 }
 
 fn node_text(node: &Node, term: &Term) -> (String, String) {
-    let count = match (node.instances, term.unicode) {
-        (0 | 1, _) => String::new(),
-        (many, true) => format!(" ×{many}"),
-        (many, false) => format!(" x{many}"),
+    // Beside a sign the count would be read as part of it; how many ran is in the task's own line.
+    let count = match (node.state, node.instances, term.unicode) {
+        (Some(_), _, _) | (None, 0 | 1, _) => String::new(),
+        (None, many, true) => format!(" ×{many}"),
+        (None, many, false) => format!(" x{many}"),
     };
     let name = format!("{}{count}", node.name);
     match node.state {
@@ -445,7 +446,7 @@ mod tests {
     }
 
     #[test]
-    fn side_by_side_tasks_share_a_level_and_fans_are_counted() {
+    fn side_by_side_tasks_share_a_level_and_fans_are_counted_until_they_ran() {
         let mut fan = node("shrink", &["list"], State::Passed);
         fan.instances = 16;
         let nodes = [
@@ -453,10 +454,11 @@ mod tests {
             fan,
             node("count", &["list"], State::Passed),
         ];
-        assert_eq!(
-            graph_lines(&nodes, &Term::plain(80)),
-            ["list ✓ → shrink ×16 ✓, count ✓"]
-        );
+        let mut planned = nodes.clone();
+        planned.iter_mut().for_each(|node| node.state = None);
+        let term = Term::plain(80);
+        assert_eq!(graph_lines(&nodes, &term), ["list ✓ → shrink ✓, count ✓"]);
+        assert_eq!(graph_lines(&planned, &term), ["list → shrink ×16, count"]);
     }
 
     #[test]
