@@ -248,9 +248,9 @@ impl Node {
         };
         // One more than there are slots, so that what is in the cache is found while all slots run something long.
         let pool = Pool::start(slots + 1, &Arc::new(crew)).map_err(NodeError::Threads)?;
-        let listening = interrupt.listen(move |count| {
-            let _ = to_interrupt.send(Message::Interrupted(count));
-        });
+        // Only a wake: never blocks, so that it may be raised from anywhere, a renderer included.
+        let listening =
+            interrupt.listen(move |_| drop(to_interrupt.try_send(Message::Interrupted)));
         let end = Drive::new(
             context.clone(),
             machine,
@@ -258,6 +258,7 @@ impl Node {
             events,
             settler.clone(),
             told,
+            interrupt,
         )
         .run(&messages);
         // The receiver goes first: a guest that is given up on may be talking to nobody right now.

@@ -47,8 +47,8 @@ pub(super) enum Message {
         message: String,
         fields: Vec<(String, String)>,
     },
-    /// How often the user has asked to stop.
-    Interrupted(u32),
+    /// The user asked to stop.
+    Interrupted,
 }
 
 /// A prepared instance, and its result where that is known.

@@ -18,6 +18,7 @@ use super::crew::{Crew, Execute, Message, Ready};
 use super::pool::Pool;
 use super::settle::Settlement;
 use crate::events::{FailureReport, InstanceReport, RunEvent, TaskSettled};
+use crate::interrupt::Interrupt;
 use crate::prepare::{Context, NotReady, Prepared};
 use crate::store::Ticket;
 use crate::worker::Attempted;
@@ -64,6 +65,7 @@ pub(super) struct Drive<'a> {
     actions: Vec<Action>,
     prepare: Vec<TaskId>,
     execute: Vec<Execute>,
+    interrupt: &'a Interrupt,
     interrupts: u32,
     running: usize,
     lost: bool,
@@ -99,6 +101,7 @@ impl<'a> Drive<'a> {
         events: &'a (dyn Fn(RunEvent) + Sync),
         settler: SyncSender<Settlement>,
         told: &'a mut Told,
+        interrupt: &'a Interrupt,
     ) -> Drive<'a> {
         Drive {
             context,
@@ -112,6 +115,7 @@ impl<'a> Drive<'a> {
             actions: Vec::new(),
             prepare: Vec::new(),
             execute: Vec::new(),
+            interrupt,
             interrupts: 0,
             running: 0,
             lost: false,
@@ -143,6 +147,7 @@ impl<'a> Drive<'a> {
             for message in messages.try_iter().take(MAX_BATCH) {
                 self.take(message);
             }
+            self.heed_interrupt();
             if self
                 .machine
                 .next_timeout()
@@ -150,6 +155,14 @@ impl<'a> Drive<'a> {
             {
                 self.feed(Event::Timeout);
             }
+        }
+    }
+
+    /// The message that wakes the loop may be lost in a full channel, the count is not.
+    fn heed_interrupt(&mut self) {
+        while self.interrupts < self.interrupt.count().min(2) {
+            self.interrupts += 1;
+            self.feed(Event::Interrupt);
         }
     }
 
@@ -303,12 +316,8 @@ impl<'a> Drive<'a> {
                     });
                 }
             }
-            Message::Interrupted(count) => {
-                while self.interrupts < count.min(2) {
-                    self.interrupts += 1;
-                    self.feed(Event::Interrupt);
-                }
-            }
+            // Whoever raised it is asked in the loop.
+            Message::Interrupted => {}
         }
     }
 
