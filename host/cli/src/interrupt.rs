@@ -7,6 +7,7 @@ use signal_hook::iterator::Signals;
 use sykli_node::interrupt::Interrupt;
 
 use crate::error::Exit;
+use crate::render;
 
 /// An interrupt that this process's signals raise. `first` is called once, when the user asks for the first time.
 /// Where the system refuses the handler, the signal keeps its usual meaning: it ends the process.
@@ -22,6 +23,7 @@ pub(crate) fn watch(first: impl Fn() + Send + 'static) -> Interrupt {
                         if raised.raise() == 1 {
                             first();
                         } else {
+                            render::restore_terminal();
                             std::process::exit(i32::from(Exit::Interrupted.code()));
                         }
                     }

@@ -8,6 +8,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
 use sykli_core::units;
 
 use super::board::{Board, Running};
@@ -32,6 +33,31 @@ impl Shared {
     }
 }
 
+/// The terminal's settings as they were, while a live view is on.
+static BEFORE: Mutex<Option<Termios>> = Mutex::new(None);
+
+/// Keeps the terminal from echoing `^C`: it would wrap the last line and leave a stale one behind. Nothing else changes.
+fn quiet_echo() {
+    let stdin = std::io::stdin();
+    let Ok(before) = tcgetattr(&stdin) else {
+        return;
+    };
+    let mut quiet = before.clone();
+    quiet.local_modes.remove(LocalModes::ECHOCTL);
+    if tcsetattr(&stdin, OptionalActions::Now, &quiet).is_ok() {
+        *BEFORE.lock().unwrap_or_else(PoisonError::into_inner) = Some(before);
+    }
+}
+
+/// Gives the terminal back as it was; also called before this process ends in the middle of a view.
+pub(crate) fn restore_terminal() {
+    let before = BEFORE.lock().unwrap_or_else(PoisonError::into_inner).take();
+    if let Some(before) = before {
+        // Where it cannot be restored it is gone.
+        let _ = tcsetattr(std::io::stdin(), OptionalActions::Now, &before);
+    }
+}
+
 /// See the module. Cleared when finished or dropped.
 pub(crate) struct Live {
     shared: Arc<Shared>,
@@ -41,6 +67,7 @@ pub(crate) struct Live {
 impl Live {
     /// Starts drawing.
     pub(crate) fn start(term: Term, verbose: bool) -> Live {
+        quiet_echo();
         let bars = MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(HZ));
         let shared = Arc::new(Shared {
             board: Mutex::new(Board::new(term, verbose)),
@@ -87,6 +114,7 @@ impl Live {
             let _ = drawer.join();
         }
         let _ = self.shared.bars.clear();
+        restore_terminal();
     }
 }
 
@@ -101,7 +129,6 @@ fn draw(shared: &Shared, term: &Term) {
     let rows = MAX_ROWS.min(term.height.saturating_sub(4)).max(1);
     let mut lines: Vec<ProgressBar> = Vec::new();
     let overall = shared.bars.add(ProgressBar::new(1));
-    overall.set_style(style("{prefix}{bar:24.green/dim} {wide_msg}", term));
     let pause = Duration::from_millis(1000 / u64::from(HZ));
     let mut frame = 0usize;
     while !shared.stop.load(Ordering::SeqCst) {
@@ -217,6 +244,13 @@ fn show_overall(
     (done, total): (u32, u32),
     began: Instant,
 ) {
+    if total == 0 {
+        // Crates are being built: what there is to do is not known yet.
+        bar.set_style(style("{wide_msg}", term));
+        bar.set_message(paint(&elapsed(began), Tone::Quiet, term.err.color));
+        return;
+    }
+    bar.set_style(style("{bar:24.green/dim} {wide_msg}", term));
     let mut parts = vec![format!("{done}/{total}")];
     let others = [
         (counts.cached, "cached", Tone::Quiet),

@@ -27,6 +27,7 @@ use board::Board;
 use convert::Converter;
 use json::Event;
 use live::Live;
+pub(crate) use live::restore_terminal;
 use term::Term;
 
 /// Writes to stdout. A reader that went away (`sykli … | head`) is no error: the rest is not wanted.

@@ -144,22 +144,28 @@ pub(crate) fn row(
         return None;
     }
     let time = match (state, elapsed) {
-        (State::Cached | State::Skipped, _) => String::new(),
+        (State::Cached | State::Skipped | State::Cancelled, _) => String::new(),
         (_, Some(elapsed)) if task.instances > 1 => {
-            format!(
-                " in {}",
-                units::human_duration_ms(u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX))
-            )
+            let ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
+            format!(" in {}", units::human_duration_ms(ms))
         }
         _ => format!(" in {}", units::human_duration_ms(wall_ms)),
+    };
+    // Without glyphs the sign is the word already.
+    let word = |word: &str| {
+        if term.unicode {
+            format!(" {word}")
+        } else {
+            String::new()
+        }
     };
     let what = if task.instances > 1 {
         format!(": {}", counted(task.selected, counts))
     } else {
         match state {
-            State::Cached => " cached".to_owned(),
-            State::Skipped => " skipped: something before it failed".to_owned(),
-            State::Cancelled => " cancelled".to_owned(),
+            State::Cached => word("cached"),
+            State::Skipped => word("skipped") + ": something before it failed",
+            State::Cancelled => word("cancelled"),
             State::Passed | State::Failed => String::new(),
         }
     };

@@ -112,3 +112,107 @@ pub fn valid(schema: &str, text: &str) -> Value {
     }
     document
 }
+
+/// Core wasip1 modules, put together by hand: what these tests need of a guest is a few instructions.
+pub mod guest {
+    fn leb(mut n: u32) -> Vec<u8> {
+        let mut out = Vec::new();
+        loop {
+            let low = u8::try_from(n & 0x7f).unwrap();
+            n >>= 7;
+            if n == 0 {
+                out.push(low);
+                return out;
+            }
+            out.push(low | 0x80);
+        }
+    }
+
+    fn sized(bytes: &[u8]) -> Vec<u8> {
+        [leb(u32::try_from(bytes.len()).unwrap()), bytes.to_vec()].concat()
+    }
+
+    fn section(id: u8, bytes: &[u8]) -> Vec<u8> {
+        [vec![id], sized(bytes)].concat()
+    }
+
+    /// `_start` with this body; function 0 is `proc_exit`, function 1 `fd_write`; `data` lies at 64 and a vector over it
+    /// at 0.
+    fn module(data: &[u8], body: &[u8]) -> Vec<u8> {
+        let import = |name: &str, kind: u8| {
+            [
+                sized(b"wasi_snapshot_preview1"),
+                sized(name.as_bytes()),
+                vec![0, kind],
+            ]
+            .concat()
+        };
+        let memory = [
+            64u32.to_le_bytes(),
+            u32::try_from(data.len()).unwrap().to_le_bytes(),
+        ]
+        .concat();
+        let code = [&[0x00], body, &[0x0b]].concat();
+        [
+            b"\0asm\x01\0\0\0".to_vec(),
+            section(
+                1,
+                &[
+                    3, 0x60, 1, 0x7f, 0, 0x60, 4, 0x7f, 0x7f, 0x7f, 0x7f, 1, 0x7f, 0x60, 0, 0,
+                ],
+            ),
+            section(
+                2,
+                &[vec![2], import("proc_exit", 0), import("fd_write", 1)].concat(),
+            ),
+            section(3, &[1, 2]),
+            section(5, &[1, 0, 1]),
+            section(
+                7,
+                &[
+                    vec![2],
+                    sized(b"memory"),
+                    vec![2, 0],
+                    sized(b"_start"),
+                    vec![0, 2],
+                ]
+                .concat(),
+            ),
+            section(10, &[vec![1], sized(&code)].concat()),
+            section(
+                11,
+                &[
+                    vec![2, 0, 0x41, 0, 0x0b],
+                    sized(&memory),
+                    vec![0, 0x41, 0xc0, 0, 0x0b],
+                    sized(data),
+                ]
+                .concat(),
+            ),
+        ]
+        .concat()
+    }
+
+    fn print() -> Vec<u8> {
+        // fd_write(1, 0, 1, 16)
+        vec![0x41, 1, 0x41, 0, 0x41, 1, 0x41, 16, 0x10, 1, 0x1a]
+    }
+
+    /// Writes `text` and ends with `code` (at most 63).
+    pub fn says(text: &str, code: u8) -> Vec<u8> {
+        module(
+            text.as_bytes(),
+            &[print(), vec![0x41, code, 0x10, 0]].concat(),
+        )
+    }
+
+    /// Writes `text`, then traps.
+    pub fn traps(text: &str) -> Vec<u8> {
+        module(text.as_bytes(), &[print(), vec![0x00]].concat())
+    }
+
+    /// Never ends.
+    pub fn spins() -> Vec<u8> {
+        module(b"", &[0x03, 0x40, 0x0c, 0, 0x0b])
+    }
+}
