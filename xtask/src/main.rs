@@ -58,7 +58,8 @@ fn main() -> ExitCode {
 /// Runs the gallery as a user would: the task crates are built, rendered in the sandbox, and the sheet is written.
 fn demo(rest: &[String]) -> Result {
     setup::run()?;
-    cargo(&["build", "--quiet", "-p", "sykli"])?;
+    // The whole workspace is selected so that features unify as they do for the tests: one build of the engine serves both.
+    cargo(&["build", "--quiet", "--workspace", "--bin", "sykli"])?;
     let sykli = root()
         .join("target/debug")
         .join(format!("sykli{}", std::env::consts::EXE_SUFFIX));
@@ -93,8 +94,15 @@ fn test(rest: &[String]) -> Result {
 /// The benchmarks are a bench target of the tests package; they build in release.
 fn bench(rest: &[String]) -> Result {
     setup::run()?;
-    cargo(&["build", "--release", "--quiet", "-p", "sykli"])?;
-    let mut args = vec!["bench", "-p", "sykli-tests", "--bench", "solo"];
+    cargo(&[
+        "build",
+        "--release",
+        "--quiet",
+        "--workspace",
+        "--bin",
+        "sykli",
+    ])?;
+    let mut args = vec!["bench", "--workspace", "--bench", "solo"];
     args.extend(rest.iter().map(String::as_str));
     cargo(&args)
 }
