@@ -250,6 +250,16 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_book_names_every_setting_and_variable() {
+        let page = include_str!("../../../../docs/src/configuration.md");
+        for key in KEYS {
+            for name in [Some(key.name), key.env].into_iter().flatten() {
+                assert!(page.contains(&format!("`{name}`")), "{name}");
+            }
+        }
+    }
+
+    #[test]
     fn near_names_are_suggested_and_far_ones_not() {
         assert_eq!(suggest("job"), Some("jobs"));
         assert_eq!(suggest("cache.max_sise"), Some("cache.max_size"));

@@ -177,6 +177,8 @@ impl Board {
     }
 
     fn planned(&mut self, tasks: &[PlannedTask]) {
+        // A long build is not a silence of the run.
+        self.spoke = Instant::now();
         self.total = tasks.iter().map(|task| task.selected).sum();
         self.by_name = tasks
             .iter()

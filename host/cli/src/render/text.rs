@@ -149,6 +149,7 @@ pub(crate) fn row(
             let ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
             format!(" in {}", units::human_duration_ms(ms))
         }
+        (_, _) if wall_ms == 0 => String::new(),
         _ => format!(" in {}", units::human_duration_ms(wall_ms)),
     };
     // Without glyphs the sign is the word already.
