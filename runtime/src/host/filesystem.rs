@@ -5,9 +5,8 @@
 //! moment; setting them succeeds and changes nothing. Streams are always ready. Linked once per engine by
 //! `host::add_to_linker`.
 
-use std::sync::Arc;
+mod streams;
 
-use bytes::Bytes;
 use wasmtime::StoreContextMut;
 use wasmtime::component::{Linker, LinkerInstance, Resource, ResourceType};
 use wasmtime_wasi::p2::bindings::clocks::wall_clock::Datetime;
@@ -15,24 +14,19 @@ use wasmtime_wasi::p2::bindings::filesystem::types::{
     Advice, DescriptorFlags, DescriptorStat, DescriptorType, DirectoryEntry, ErrorCode,
     MetadataHashValue, NewTimestamp, OpenFlags, PathFlags,
 };
-use wasmtime_wasi_io::async_trait;
-use wasmtime_wasi_io::poll::Pollable;
-use wasmtime_wasi_io::streams::{
-    DynInputStream, DynOutputStream, InputStream, OutputStream, StreamError, StreamResult,
-};
+use wasmtime_wasi_io::streams::{DynInputStream, DynOutputStream};
 
 use crate::GuestState;
 use crate::vfs::{
-    DirStream, FileCell, FileType, FsError, FsResult, Handle, OpenOptions, Stat, TIMESTAMP_SECONDS,
-    Vfs,
+    DirStream, FileType, FsError, FsResult, Handle, OpenOptions, Stat, TIMESTAMP_SECONDS, Vfs,
 };
+
+use streams::{Reader, Writer};
 
 /// Bytes that one call reads, writes or skips at most: what one call of a guest may cost.
 const CHUNK_BYTES: usize = 64 * 1024;
 /// A listing of more entries than this lets others run (and the run's deadline be seen) once it is made.
 const LONG_LISTING: usize = 1024;
-
-static ZEROS: [u8; CHUNK_BYTES] = [0; CHUNK_BYTES];
 
 type Store<'a> = StoreContextMut<'a, GuestState>;
 type Fd = Resource<Handle>;
@@ -107,11 +101,7 @@ fn link_streams(types: &mut LinkerInstance<'_, GuestState>) -> wasmtime::Result<
             let state = store.data_mut();
             match state.vfs.readable(state.table.get(&fd)?) {
                 Ok(cell) => {
-                    let stream: DynInputStream = Box::new(Reader {
-                        cell,
-                        position,
-                        closed: false,
-                    });
+                    let stream: DynInputStream = Box::new(Reader::new(cell, position));
                     Ok((Ok(state.table.push(stream)?),))
                 }
                 Err(error) => Ok((Err(code(error)),)),
@@ -136,11 +126,7 @@ fn writer(
     let state = store.data_mut();
     match state.vfs.writable(state.table.get(fd)?) {
         Ok(cell) => {
-            let stream: DynOutputStream = Box::new(Writer {
-                cell,
-                position,
-                closed: false,
-            });
+            let stream: DynOutputStream = Box::new(Writer::new(cell, position));
             Ok((Ok(state.table.push(stream)?),))
         }
         Err(error) => Ok((Err(code(error)),)),
@@ -481,119 +467,5 @@ fn code(error: FsError) -> ErrorCode {
         FsError::NotPermitted => ErrorCode::NotPermitted,
         FsError::Quota => ErrorCode::Quota,
         FsError::ReadOnly => ErrorCode::ReadOnly,
-    }
-}
-
-/// A file read from a position on. Its end is no end of the stream for good: what is appended later can be read then.
-struct Reader {
-    cell: Arc<FileCell>,
-    position: u64,
-    closed: bool,
-}
-
-#[async_trait]
-impl Pollable for Reader {
-    async fn ready(&mut self) {}
-}
-
-#[async_trait]
-impl InputStream for Reader {
-    fn read(&mut self, size: usize) -> StreamResult<Bytes> {
-        if self.closed {
-            return Err(StreamError::Closed);
-        }
-        match self.cell.read(self.position, size.min(CHUNK_BYTES)) {
-            Ok(bytes) if bytes.is_empty() && size > 0 => Err(StreamError::Closed),
-            Ok(bytes) => {
-                self.position += bytes.len() as u64;
-                Ok(bytes)
-            }
-            Err(error) => {
-                self.closed = true;
-                Err(StreamError::LastOperationFailed(error.into()))
-            }
-        }
-    }
-
-    async fn blocking_read(&mut self, size: usize) -> StreamResult<Bytes> {
-        self.read(size)
-    }
-
-    fn skip(&mut self, count: usize) -> StreamResult<usize> {
-        let rest = self.cell.len().saturating_sub(self.position);
-        if self.closed || (rest == 0 && count > 0) {
-            return Err(StreamError::Closed);
-        }
-        let skipped = usize::try_from(rest).unwrap_or(usize::MAX).min(count);
-        self.position += skipped as u64;
-        Ok(skipped)
-    }
-
-    async fn blocking_skip(&mut self, count: usize) -> StreamResult<usize> {
-        self.skip(count)
-    }
-}
-
-/// A file written from a position on, or at its end each time.
-struct Writer {
-    cell: Arc<FileCell>,
-    position: Option<u64>,
-    closed: bool,
-}
-
-impl Writer {
-    fn put(&mut self, bytes: &[u8]) -> StreamResult<()> {
-        if self.closed {
-            return Err(StreamError::Closed);
-        }
-        match self.cell.write(self.position, bytes) {
-            Ok(end) => {
-                self.position = self.position.map(|_| end);
-                Ok(())
-            }
-            Err(error) => {
-                self.closed = true;
-                Err(StreamError::LastOperationFailed(error.into()))
-            }
-        }
-    }
-}
-
-#[async_trait]
-impl Pollable for Writer {
-    async fn ready(&mut self) {}
-}
-
-#[async_trait]
-impl OutputStream for Writer {
-    fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
-        self.put(&bytes)
-    }
-
-    fn flush(&mut self) -> StreamResult<()> {
-        if self.closed {
-            Err(StreamError::Closed)
-        } else {
-            Ok(())
-        }
-    }
-
-    fn check_write(&mut self) -> StreamResult<usize> {
-        if self.closed {
-            Err(StreamError::Closed)
-        } else {
-            Ok(CHUNK_BYTES)
-        }
-    }
-
-    async fn blocking_write_and_flush(&mut self, bytes: Bytes) -> StreamResult<()> {
-        self.put(&bytes)
-    }
-
-    fn write_zeroes(&mut self, count: usize) -> StreamResult<()> {
-        match ZEROS.get(..count) {
-            Some(zeros) => self.put(zeros),
-            None => Err(StreamError::trap("more zeroes than the stream permits")),
-        }
     }
 }

@@ -121,6 +121,12 @@ impl Nodes {
         }
     }
 
+    /// Slots in use or once used; what the tree holds in memory.
+    #[cfg(test)]
+    pub(crate) fn slots(&self) -> usize {
+        self.slab.len()
+    }
+
     pub(crate) fn get(&self, id: NodeId) -> FsResult<&Node> {
         self.slab
             .get(id.0 as usize)

@@ -235,6 +235,10 @@ impl DirSource for FlatTree {
     }
 
     fn get(&self, name: &str) -> io::Result<Option<Entry>> {
+        // A path of several parts is no entry of this directory, though it begins one of the sorted paths.
+        if !is_valid_name(name) {
+            return Ok(None);
+        }
         let at = self.partition(self.start, |rest| rest < name);
         if at < self.end && self.rest(at) == name {
             return Ok(Some(self.index.entry(at)));

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use crate::support::{Project, run};
 use sykli_core::run::{RunOutcome, SettledKind};
-use sykli_node::build::{BuildError, BuildRequest};
+use sykli_node::build::{BuildError, BuildRequest, TaskCrate};
 use sykli_node::events::{BuildEvent, RunEvent};
 use sykli_node::interrupt::Interrupt;
 use sykli_node::node::NodeError;
@@ -90,7 +90,10 @@ fn a_crate_that_does_not_build_says_what_cargo_said() {
     let build = |crate_dir: &str| {
         let request = BuildRequest {
             root: project.root(),
-            crates: vec![crate_dir.to_owned()],
+            crates: vec![TaskCrate {
+                crate_dir: crate_dir.to_owned(),
+                tests: false,
+            }],
             force: false,
         };
         let lines = Mutex::new(0);

@@ -1,1 +1,0 @@
-//! Each operation of the virtual file system, and each error it can answer.
