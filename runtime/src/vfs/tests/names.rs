@@ -13,116 +13,118 @@ fn tree() -> MemDir {
     )
 }
 
+/// Path, options, and the error: in `tree` with the links that the test adds.
+const OPENS: &[(&str, OpenOptions, Option<FsError>)] = &[
+    ("a", READ, None),
+    ("a", WRITE, None),
+    ("a/", READ, Some(NotDirectory)),
+    ("a/.", READ, Some(NotDirectory)),
+    ("a/b", READ, Some(NotDirectory)),
+    ("a", DIRECTORY, Some(NotDirectory)),
+    ("a", EXCLUSIVE, Some(Exist)),
+    ("nope", READ, Some(NoEntry)),
+    ("nope/a", CREATE, Some(NoEntry)),
+    ("nope/", CREATE, Some(IsDirectory)),
+    ("", READ, Some(NoEntry)),
+    ("d", READ, None),
+    ("d/", READ, None),
+    ("d//", DIRECTORY, None),
+    ("d/.", DIRECTORY, None),
+    (".", DIRECTORY, None),
+    ("d/e/..", DIRECTORY, None),
+    ("d/../d/./e//y", READ, None),
+    ("d", WRITE, Some(IsDirectory)),
+    ("d", CREATE, Some(IsDirectory)),
+    (
+        "d",
+        OpenOptions {
+            truncate: true,
+            ..READ
+        },
+        Some(IsDirectory),
+    ),
+    ("d", EXCLUSIVE, Some(Exist)),
+    (".", EXCLUSIVE, Some(Exist)),
+    (
+        "d",
+        OpenOptions {
+            create: true,
+            ..DIRECTORY
+        },
+        Some(Invalid),
+    ),
+    (
+        "d",
+        OpenOptions {
+            truncate: true,
+            ..DIRECTORY
+        },
+        Some(Invalid),
+    ),
+    (
+        "d",
+        OpenOptions {
+            exclusive: true,
+            ..DIRECTORY
+        },
+        Some(Invalid),
+    ),
+    ("l", READ, None),
+    (
+        "l",
+        OpenOptions {
+            follow: false,
+            ..READ
+        },
+        Some(Loop),
+    ),
+    (
+        "l",
+        OpenOptions {
+            follow: false,
+            ..DIRECTORY
+        },
+        Some(NotDirectory),
+    ),
+    ("l", EXCLUSIVE, Some(Exist)),
+    ("l/", READ, Some(NotDirectory)),
+    ("ld", DIRECTORY, None),
+    (
+        "ld/",
+        OpenOptions {
+            follow: false,
+            ..DIRECTORY
+        },
+        None,
+    ),
+    (
+        "ld/x",
+        OpenOptions {
+            follow: false,
+            ..READ
+        },
+        None,
+    ),
+    ("dangling", READ, Some(NoEntry)),
+    ("dangling", EXCLUSIVE, Some(Exist)),
+    (
+        "dangling",
+        OpenOptions {
+            follow: false,
+            ..CREATE
+        },
+        Some(Loop),
+    ),
+    ("a\0b", READ, Some(Invalid)),
+];
+
 #[test]
 fn open_answers_as_posix_does() {
     let mut fs = Fs::of(tree());
     fs.symlink("a", "l").unwrap();
     fs.symlink("d", "ld").unwrap();
     fs.symlink("nowhere", "dangling").unwrap();
-    let cases: &[(&str, OpenOptions, Option<FsError>)] = &[
-        ("a", READ, None),
-        ("a", WRITE, None),
-        ("a/", READ, Some(NotDirectory)),
-        ("a/.", READ, Some(NotDirectory)),
-        ("a/b", READ, Some(NotDirectory)),
-        ("a", DIRECTORY, Some(NotDirectory)),
-        ("a", EXCLUSIVE, Some(Exist)),
-        ("nope", READ, Some(NoEntry)),
-        ("nope/a", CREATE, Some(NoEntry)),
-        ("nope/", CREATE, Some(IsDirectory)),
-        ("", READ, Some(NoEntry)),
-        ("d", READ, None),
-        ("d/", READ, None),
-        ("d//", DIRECTORY, None),
-        ("d/.", DIRECTORY, None),
-        (".", DIRECTORY, None),
-        ("d/e/..", DIRECTORY, None),
-        ("d/../d/./e//y", READ, None),
-        ("d", WRITE, Some(IsDirectory)),
-        ("d", CREATE, Some(IsDirectory)),
-        (
-            "d",
-            OpenOptions {
-                truncate: true,
-                ..READ
-            },
-            Some(IsDirectory),
-        ),
-        ("d", EXCLUSIVE, Some(Exist)),
-        (".", EXCLUSIVE, Some(Exist)),
-        (
-            "d",
-            OpenOptions {
-                create: true,
-                ..DIRECTORY
-            },
-            Some(Invalid),
-        ),
-        (
-            "d",
-            OpenOptions {
-                truncate: true,
-                ..DIRECTORY
-            },
-            Some(Invalid),
-        ),
-        (
-            "d",
-            OpenOptions {
-                exclusive: true,
-                ..DIRECTORY
-            },
-            Some(Invalid),
-        ),
-        ("l", READ, None),
-        (
-            "l",
-            OpenOptions {
-                follow: false,
-                ..READ
-            },
-            Some(Loop),
-        ),
-        (
-            "l",
-            OpenOptions {
-                follow: false,
-                ..DIRECTORY
-            },
-            Some(NotDirectory),
-        ),
-        ("l", EXCLUSIVE, Some(Exist)),
-        ("l/", READ, Some(NotDirectory)),
-        ("ld", DIRECTORY, None),
-        (
-            "ld/",
-            OpenOptions {
-                follow: false,
-                ..DIRECTORY
-            },
-            None,
-        ),
-        (
-            "ld/x",
-            OpenOptions {
-                follow: false,
-                ..READ
-            },
-            None,
-        ),
-        ("dangling", READ, Some(NoEntry)),
-        ("dangling", EXCLUSIVE, Some(Exist)),
-        (
-            "dangling",
-            OpenOptions {
-                follow: false,
-                ..CREATE
-            },
-            Some(Loop),
-        ),
-        ("a\0b", READ, Some(Invalid)),
-    ];
-    for (path, options, expected) in cases {
+    for (path, options, expected) in OPENS {
         let result = fs.open(path, *options);
         assert_eq!(
             result.as_ref().err(),
