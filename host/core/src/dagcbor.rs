@@ -1,7 +1,7 @@
 //! The canonical subset of DAG-CBOR that digests are taken of: writes it, and reads it strictly.
 //!
 //! One value has exactly one encoding here: integers and lengths in their shortest form, definite lengths only, map keys
-//! sorted (shorter first, then bytewise), no tags, no floats. The [`Reader`] refuses everything else, so that
+//! sorted (shorter first, then bytewise), no tags, no floats. The reader refuses everything else, so that
 //! `decode` followed by `encode` gives the same bytes, and two different byte strings never mean the same value.
 //! It never allocates by an announced length, and never panics whatever it is given. Called by [`crate::manifest`]
 //! and [`crate::tree`], which know the shape and so read keys in their one order; a general CBOR library would

@@ -49,8 +49,8 @@ impl<'a> Contestant<'a> {
     }
 }
 
-/// Median time of one unit for each contestant, in their order. One round of each is thrown away first.
-pub(crate) fn race(rounds: usize, contestants: &mut [Contestant<'_>]) -> Vec<Duration> {
+/// Each contestant's name and median time of one unit. One round of each is thrown away first.
+pub(crate) fn race(rounds: usize, mut contestants: Vec<Contestant<'_>>) -> Vec<(String, Duration)> {
     let mut times: Vec<Vec<Duration>> = vec![Vec::new(); contestants.len()];
     for round in 0..=rounds {
         for (contestant, times) in contestants.iter_mut().zip(&mut times) {
@@ -62,7 +62,8 @@ pub(crate) fn race(rounds: usize, contestants: &mut [Contestant<'_>]) -> Vec<Dur
             }
         }
     }
-    times.into_iter().map(median).collect()
+    let names = contestants.into_iter().map(|contestant| contestant.name);
+    names.zip(times.into_iter().map(median)).collect()
 }
 
 fn median(mut times: Vec<Duration>) -> Duration {

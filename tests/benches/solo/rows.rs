@@ -7,7 +7,6 @@ use crate::report::Report;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
-use std::time::Duration;
 use sykli_runtime::{
     CancelToken, Component, Engine, EngineConfig, Floats, Grant, Inputs, Sandbox, Silent, Source,
     Status, TaskInfo,
@@ -78,24 +77,19 @@ fn noop(effort: &Effort, report: &mut Report) {
     let guest = sykli_tests::guest("noop");
     let floor = Floor::new(&guest, Metering::Fuel).expect("the floor");
     let ours = Ours::new(&guest);
-    let names = [
-        "raw wasmtime, same settings",
-        "Sandbox::run",
-        "Sandbox::run, two threads (wall time a run)",
-    ];
     let noops = effort.noops;
     let times = race(
         effort.rounds,
-        &mut [
-            Contestant::new(names[0], || {
+        vec![
+            Contestant::new("raw wasmtime, same settings", || {
                 (0..noops).for_each(|_| assert!(floor.run(&["noop"]).expect("a run")));
                 noops
             }),
-            Contestant::new(names[1], || {
+            Contestant::new("Sandbox::run", || {
                 (0..noops).for_each(|_| ours.run(&["noop"]));
                 noops
             }),
-            Contestant::new(names[2], || {
+            Contestant::new("Sandbox::run, two threads (wall time a run)", || {
                 std::thread::scope(|scope| {
                     for _ in 0..2 {
                         scope.spawn(|| (0..noops).for_each(|_| ours.run(&["noop"])));
@@ -105,7 +99,7 @@ fn noop(effort: &Effort, report: &mut Report) {
             }),
         ],
     );
-    add(report, "A sandboxed no-op", &names, times);
+    report.group("A sandboxed no-op", times);
 }
 
 /// Many no-op tasks: a pipeline against the process starters that a user would pick.
@@ -138,35 +132,26 @@ fn pipeline(effort: &Effort, report: &mut Report) {
     };
     let wasmtime = format!("seq {tasks} | xargs -P2 -n1 wasmtime run noop.wasm");
     let xargs = format!("seq {tasks} | xargs -P2 -n1 /bin/true");
-    let mut names = vec![
-        "sykli run, nothing cached",
-        "sykli run, all cached",
-        "xargs -P2 /bin/true",
-    ];
     let mut contestants = vec![
-        Contestant::new(names[0], || run(&["--no-cache"])),
-        Contestant::new(names[1], || run(&[])),
-        Contestant::new(names[2], || {
+        Contestant::new("sykli run, nothing cached", || run(&["--no-cache"])),
+        Contestant::new("sykli run, all cached", || run(&[])),
+        Contestant::new("xargs -P2 /bin/true", || {
             shell(&work, &xargs).then_some(tasks).expect("xargs")
         }),
     ];
     peer(report, "make", "apt-get install make", || {
-        names.push("make -j2, /bin/true");
-        contestants.push(Contestant::new("make", || {
+        contestants.push(Contestant::new("make -j2, /bin/true", || {
             shell(&work, "make -s -j2").then_some(tasks).expect("make")
         }));
     });
     peer(report, "wasmtime", "cargo install wasmtime-cli", || {
-        names.push("xargs -P2 wasmtime run");
-        contestants.push(Contestant::new("wasmtime", || {
+        contestants.push(Contestant::new("xargs -P2 wasmtime run", || {
             shell(&work, &wasmtime).then_some(tasks).expect("wasmtime")
         }));
     });
-    let times = race(effort.rounds.min(5), &mut contestants);
-    add(
-        report,
+    let times = race(effort.rounds.min(5), contestants);
+    report.group(
         &format!("{tasks} no-op tasks, time a task, two at once"),
-        &names,
         times,
     );
 }
@@ -178,12 +163,6 @@ fn compute(effort: &Effort, report: &mut Report) {
     let plain = Floor::new(&guest, Metering::None).expect("plain wasmtime");
     let fuel = Floor::new(&guest, Metering::Fuel).expect("wasmtime with fuel");
     let ours = Ours::new(&guest);
-    let names = [
-        "plain wasmtime",
-        "wasmtime with fuel",
-        "Sandbox::run",
-        "native",
-    ];
     for (kind, rounds) in [
         ("integers", effort.kernel),
         ("floats", 16 * effort.kernel),
@@ -193,19 +172,23 @@ fn compute(effort: &Effort, report: &mut Report) {
         let args = ["compute", kind, rounds.as_str()];
         let times = race(
             effort.rounds.min(5),
-            &mut [
-                Contestant::new(names[0], || u32::from(plain.run(&args).expect("a run"))),
-                Contestant::new(names[1], || u32::from(fuel.run(&args).expect("a run"))),
-                Contestant::new(names[2], || {
+            vec![
+                Contestant::new("plain wasmtime", || {
+                    u32::from(plain.run(&args).expect("a run"))
+                }),
+                Contestant::new("wasmtime with fuel", || {
+                    u32::from(fuel.run(&args).expect("a run"))
+                }),
+                Contestant::new("Sandbox::run", || {
                     ours.run(&args);
                     1
                 }),
-                Contestant::new(names[3], || {
+                Contestant::new("native", || {
                     u32::from(quiet(Command::new(&native).args(&args[1..])))
                 }),
             ],
         );
-        add(report, &format!("Compute: {kind}"), &names, times);
+        report.group(&format!("Compute: {kind}"), times);
     }
 }
 
@@ -216,19 +199,14 @@ fn exec(effort: &Effort, report: &mut Report) {
     let compiled = folder.path().join("noop.cwasm");
     let warm = folder.path().join("warm");
     let cold = folder.path().join("cold");
-    let mut names = vec![
-        "a native no-op process",
-        "sykli exec, warm",
-        "sykli exec, cold (compiles)",
-    ];
     let mut contestants = vec![
-        Contestant::new(names[0], || {
+        Contestant::new("a native no-op process", || {
             u32::from(quiet(&mut Command::new("/bin/true")))
         }),
-        Contestant::new(names[1], || {
+        Contestant::new("sykli exec, warm", || {
             u32::from(quiet(sykli(&warm).arg("exec").arg(&guest)))
         }),
-        Contestant::new(names[2], || {
+        Contestant::new("sykli exec, cold (compiles)", || {
             let _ = std::fs::remove_dir_all(&cold);
             u32::from(quiet(sykli(&cold).arg("exec").arg(&guest)))
         }),
@@ -241,8 +219,7 @@ fn exec(effort: &Effort, report: &mut Report) {
                 .arg("-o")
                 .arg(&compiled),
         ) {
-            names.push("wasmtime run, precompiled");
-            contestants.push(Contestant::new("wasmtime", || {
+            contestants.push(Contestant::new("wasmtime run, precompiled", || {
                 u32::from(quiet(
                     Command::new("wasmtime")
                         .args(["run", "--allow-precompiled"])
@@ -251,13 +228,8 @@ fn exec(effort: &Effort, report: &mut Report) {
             }));
         }
     });
-    let times = race(effort.rounds * 3, &mut contestants);
-    add(
-        report,
-        "One component from the command line, whole process",
-        &names,
-        times,
-    );
+    let times = race(effort.rounds * 3, contestants);
+    report.group("One component from the command line, whole process", times);
 }
 
 fn sykli(home: &Path) -> Command {
@@ -291,15 +263,4 @@ fn peer(report: &mut Report, program: &str, how: &str, add: impl FnOnce()) {
             "{program} is not installed ({how}): its rows are left out"
         ));
     }
-}
-
-fn add(report: &mut Report, group: &str, names: &[&str], times: Vec<Duration>) {
-    report.group(
-        group,
-        names
-            .iter()
-            .map(|&name| name.to_owned())
-            .zip(times)
-            .collect(),
-    );
 }

@@ -81,7 +81,7 @@ pub enum Event {
     },
     /// The user wants it to end.
     Interrupt,
-    /// [`Run::next_timeout`] has come, or may have.
+    /// [`Run::next_timeout`](super::Run::next_timeout) has come, or may have.
     Timeout,
 }
 
