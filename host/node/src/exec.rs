@@ -184,7 +184,8 @@ impl Node {
         let engine = self.engine()?;
         let component = load(engine, &request)?;
         let cancel = CancelToken::default();
-        let inputs = inputs(&request, &cancel)?;
+        let cut = stdin::Cut::default();
+        let inputs = inputs(&request, &cancel, &cut)?;
         let to_cancel = cancel.clone();
         let _listening = interrupt.listen(move |_| to_cancel.cancel());
         let watch = Arc::new(Watch {
@@ -192,8 +193,17 @@ impl Node {
             tails: Tails::default(),
         });
         let observer: Arc<dyn Observer> = watch.clone();
-        let outcome =
+        let mut outcome =
             Sandbox::new(engine.clone()).run(&component, &grant, inputs, observer, &cancel);
+        // However the guest ended after it, it did not get the input that it waited for.
+        if cut.happened() {
+            outcome.status = match cancel.is_cancelled() {
+                true => Status::Cancelled,
+                false => Status::TimedOut {
+                    limit: request.limits.timeout,
+                },
+            };
+        }
         Ok(report(&request, &outcome, &watch.tails))
     }
 }
@@ -265,7 +275,11 @@ fn name(request: &ExecRequest) -> String {
     request.name.clone().unwrap_or_else(|| file().into_owned())
 }
 
-fn inputs(request: &ExecRequest, cancel: &CancelToken) -> Result<Inputs, NodeError> {
+fn inputs(
+    request: &ExecRequest,
+    cancel: &CancelToken,
+    cut: &stdin::Cut,
+) -> Result<Inputs, NodeError> {
     let mut mounts = Vec::with_capacity(request.dirs.len() + 2);
     for dir in &request.dirs {
         let source = host_dir::HostDir::open(&dir.host).map_err(|error| NodeError::Folder {
@@ -295,8 +309,10 @@ fn inputs(request: &ExecRequest, cancel: &CancelToken) -> Result<Inputs, NodeErr
     let stdin = match &request.stdin {
         ExecStdin::Empty => Source::empty(),
         ExecStdin::Bytes(bytes) => Source::bytes(bytes.clone()),
-        ExecStdin::Host => stdin::HostStdin::open(cancel.clone(), request.limits.timeout)
-            .map_or_else(Source::empty, |input| Source::new(Arc::new(input))),
+        ExecStdin::Host => {
+            stdin::HostStdin::open(cancel.clone(), request.limits.timeout, cut.clone())
+                .map_or_else(Source::empty, |input| Source::new(Arc::new(input)))
+        }
     };
     Ok(Inputs {
         seed: seed(request, &args),
