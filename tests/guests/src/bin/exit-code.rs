@@ -1,4 +1,5 @@
-//! Exits with the code that it is told, after having written to both streams: nothing written may be lost.
+//! Exits with the code that it is told, after having written to both streams: nothing written may be lost. A component
+//! passes on only whether the code is 0.
 
 fn main() {
     let code = std::env::args()

@@ -6,7 +6,7 @@ fn main() -> ExitCode {
     let attempt = sykli_guest::attempt();
     if attempt == 1 {
         eprintln!("failing, since this is attempt 1");
-        return ExitCode::from(7);
+        return ExitCode::FAILURE;
     }
     println!("succeeded at attempt {attempt}");
     ExitCode::SUCCESS

@@ -54,6 +54,8 @@ const STEPS: &[(&str, Step)] = &[
 fn kind<T>(result: io::Result<T>) -> String {
     match result {
         Ok(_) => "ok".to_owned(),
+        // The standard library of this target has no kind for it yet.
+        Err(error) if error.to_string().contains("not empty") => "DirectoryNotEmpty".to_owned(),
         Err(error) => format!("{:?}", error.kind()),
     }
 }

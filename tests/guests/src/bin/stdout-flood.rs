@@ -15,7 +15,7 @@ fn main() {
     .concat();
     let mut left = bytes;
     while left > 0 {
-        let part = &line[..line.len().min(left as usize)];
+        let part = &line[..(line.len() as u64).min(left) as usize];
         let written = if to_stderr {
             io::stderr().write_all(part)
         } else {
