@@ -1,7 +1,7 @@
 //! What is rendered: spheres laid out like the seeds of a sunflower around one of glass, on a floor of slate under an evening
 //! sky; and how a ray finds what it hits, by a tree of boxes.
 
-use crate::vector::{Vec3, vec3};
+use crate::vector::{Vec3, least, most, vec3};
 
 /// How a surface treats light.
 #[derive(Clone, Copy, Debug)]
@@ -261,8 +261,8 @@ impl Bounds {
             (self.high - origin) * inverse,
         );
         let (near, far) = (a.min(b), a.max(b));
-        let enter = near.x.max(near.y).max(near.z).max(0.0);
-        let leave = far.x.min(far.y).min(far.z).min(nearest);
+        let enter = most(near.largest(), 0.0);
+        let leave = least(least(far.x, far.y), least(far.z, nearest));
         enter <= leave
     }
 }

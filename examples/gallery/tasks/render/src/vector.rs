@@ -13,6 +13,16 @@ pub const fn vec3(x: f32, y: f32, z: f32) -> Vec3 {
     Vec3 { x, y, z }
 }
 
+/// The smaller one. `f32::min` would be a call in WebAssembly, for the sake of NaN, which no scene has.
+pub fn least(a: f32, b: f32) -> f32 {
+    if a < b { a } else { b }
+}
+
+/// The larger one.
+pub fn most(a: f32, b: f32) -> f32 {
+    if a > b { a } else { b }
+}
+
 impl Vec3 {
     pub fn dot(self, other: Vec3) -> f32 {
         self.x * other.x + self.y * other.y + self.z * other.z
@@ -37,22 +47,22 @@ impl Vec3 {
 
     pub fn min(self, other: Vec3) -> Vec3 {
         vec3(
-            self.x.min(other.x),
-            self.y.min(other.y),
-            self.z.min(other.z),
+            least(self.x, other.x),
+            least(self.y, other.y),
+            least(self.z, other.z),
         )
     }
 
     pub fn max(self, other: Vec3) -> Vec3 {
         vec3(
-            self.x.max(other.x),
-            self.y.max(other.y),
-            self.z.max(other.z),
+            most(self.x, other.x),
+            most(self.y, other.y),
+            most(self.z, other.z),
         )
     }
 
     pub fn largest(self) -> f32 {
-        self.x.max(self.y).max(self.z)
+        most(self.x, most(self.y, self.z))
     }
 
     /// From `self` to `other` by a part of the way.
