@@ -104,56 +104,9 @@ opt-level = 3
 [workspace]
 "#;
 
-const PLAIN_MAIN: &str = r#"//! A task: an ordinary program. Its inputs are below /in, what it leaves below /out is kept.
+const PLAIN_MAIN: &str = include_str!("template/plain_main.rs");
 
-use std::{env, fs, io};
-
-fn main() -> io::Result<()> {
-    let name = env::args().nth(1).unwrap_or_else(|| "world".to_owned());
-    let text = format!("hello, {name}\n");
-    fs::write("/out/@OUTPUT@", &text)?;
-    print!("{text}");
-    Ok(())
-}
-"#;
-
-const SDK_MAIN: &str = r#"//! A task that uses the SDK: parameters, progress, a log. Its inputs are below /in, what it leaves below /out is kept.
-
-use std::process::ExitCode;
-
-use serde::Deserialize;
-use sykli_guest::{log, outputs, params, progress};
-
-#[derive(Deserialize)]
-struct Params {
-    name: String,
-}
-
-fn main() -> ExitCode {
-    sykli_guest::run(task)
-}
-
-fn task() -> sykli_guest::Result<()> {
-    let Params { name } = params()?;
-    progress(0, 1, "greeting");
-    outputs::write("@OUTPUT@", format!("hello, {name}\n"))?;
-    log::info("greeted", &[("name", name.as_str())]);
-    progress(1, 1, "done");
-    Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use sykli_guest::testing::Fake;
-
-    #[test]
-    fn greets() {
-        let host = Fake::new().param("name", "test").enter();
-        super::task().unwrap();
-        assert_eq!(host.output("@OUTPUT@").unwrap(), b"hello, test\n");
-    }
-}
-"#;
+const SDK_MAIN: &str = include_str!("template/sdk_main.rs");
 
 const SDK_DEPENDENCIES: &str = "serde = { version = \"1\", features = [\"derive\"] }\nsykli-guest = { path = \"../sykli-guest\" }\n";
 
