@@ -38,8 +38,13 @@ const SETTINGS: u32 = 1;
 const MAX_LOADED: usize = 256;
 /// Most guests that may live at once, whatever is asked for: each reserves address space.
 const MAX_SLOTS: u32 = 1024;
-/// Bytes of a memory, of a table and of a fiber's stack that stay resident between two guests of one slot, where the
-/// kernel can say which pages were touched. Where it cannot, clearing untouched pages costs more than it saves.
+/// Elements a slot has room for: what WebAssembly permits. The bound of a guest is the meter's.
+const POOL_TABLE_ELEMENTS: usize = 10_000_000;
+/// Bytes of a fiber's stack that are cleared by writing zeroes; what is beyond is given back, which only guests with
+/// deep stacks pay for.
+const KEEP_STACK_BYTES: usize = 32 << 10;
+/// Bytes of a memory and of a table that stay resident between two guests of one slot, where the kernel can say which
+/// pages were touched. Where it cannot, clearing untouched pages costs more than it saves.
 const KEEP_MEMORY_BYTES: usize = 4 << 20;
 const KEEP_TABLE_BYTES: usize = 64 << 10;
 
@@ -90,7 +95,7 @@ struct Shared {
     fast: Flavour,
     portable: OnceLock<Result<Flavour, EngineError>>,
     loaded: Mutex<Loaded>,
-    free: Mutex<u32>,
+    turns: Mutex<Turns>,
     freed: Condvar,
 }
 
@@ -100,6 +105,12 @@ struct Flavour {
     linker: Linker<GuestState>,
     /// Everything that shapes compiled code: wasmtime's version, its settings, this processor.
     compatibility: [u8; 32],
+}
+
+/// Who may live and who waits to. Nobody is notified where nobody waits: that alone is a system call a run.
+struct Turns {
+    free: u32,
+    waiting: u32,
 }
 
 /// Components in memory. Each has a lock of its own, so that two threads that want the same compile it once and two that
@@ -134,7 +145,10 @@ impl Engine {
             fast: Flavour::new(Floats::Fast, slots)?,
             portable: OnceLock::new(),
             loaded: Mutex::default(),
-            free: Mutex::new(slots),
+            turns: Mutex::new(Turns {
+                free: slots,
+                waiting: 0,
+            }),
             freed: Condvar::new(),
         };
         Ok(Self {
@@ -200,23 +214,25 @@ impl Engine {
     /// # Errors
     /// With what there was to stop for.
     pub(crate) fn slot(&self, control: &Control<'_>) -> Result<Slot<'_>, Stop> {
-        let mut free = self
+        let mut turns = self
             .shared
-            .free
+            .turns
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        while *free == 0 {
+        while turns.free == 0 {
             if let Some(stop) = control.check() {
                 return Err(stop);
             }
+            turns.waiting += 1;
             // A cancel does not notify this variable, so it is looked at now and then.
             let waited = self
                 .shared
                 .freed
-                .wait_timeout(free, Duration::from_millis(20));
-            free = waited.unwrap_or_else(PoisonError::into_inner).0;
+                .wait_timeout(turns, Duration::from_millis(20));
+            turns = waited.unwrap_or_else(PoisonError::into_inner).0;
+            turns.waiting -= 1;
         }
-        *free -= 1;
+        turns.free -= 1;
         Ok(Slot(&self.shared))
     }
 
@@ -300,8 +316,11 @@ pub(crate) struct Slot<'a>(&'a Shared);
 
 impl Drop for Slot<'_> {
     fn drop(&mut self) {
-        *self.0.free.lock().unwrap_or_else(PoisonError::into_inner) += 1;
-        self.0.freed.notify_one();
+        let mut turns = self.0.turns.lock().unwrap_or_else(PoisonError::into_inner);
+        turns.free += 1;
+        if turns.waiting > 0 {
+            self.0.freed.notify_one();
+        }
     }
 }
 
@@ -412,9 +431,10 @@ fn pool(slots: u32) -> PoolingAllocationConfig {
         .max_tables_per_component(limits::TABLES * 16)
         .max_tables_per_module(limits::TABLES)
         .max_memories_per_module(1)
+        .async_stack_keep_resident(KEEP_STACK_BYTES)
         .max_core_instance_size(4 << 20)
         .max_component_instance_size(4 << 20)
-        .table_elements(limits::TABLE_ELEMENTS as usize)
+        .table_elements(POOL_TABLE_ELEMENTS)
         .pagemap_scan(Enabled::Auto);
     if pagemap_scan_exists() {
         pool.linear_memory_keep_resident(KEEP_MEMORY_BYTES)

@@ -2,21 +2,19 @@
 //! and whether compiling them is affordable.
 //!
 //! Everything is read from the bytes by a parser; nothing here compiles or runs. Compile time is bounded by what is
-//! counted here (functions, locals, body sizes, types, total size), because a compiler cannot be interrupted: some
+//! counted here ([`inspect`] and [`cost`]: functions, locals, blocks, types, total size), because a compiler cannot be interrupted: some
 //! hundred kilobytes of the wrong shape take minutes. A core module of WASI preview 1 is adapted to a component.
 
 use std::borrow::Cow;
 use std::io;
 
 use thiserror::Error;
-use wasi_preview1_component_adapter_provider::{
-    WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME, WASI_SNAPSHOT_PREVIEW1_COMMAND_ADAPTER,
-};
-use wit_component::ComponentEncoder;
 
 use crate::engine::EngineError;
 use crate::imports;
 
+mod adapt;
+mod cost;
 mod inspect;
 
 pub(crate) use inspect::{Inspected, Shape};
@@ -110,6 +108,29 @@ impl LoadError {
     }
 }
 
+/// A count that may not pass its limit.
+#[derive(Clone, Copy, Default)]
+struct Budget(u64);
+
+impl Budget {
+    fn add(&mut self, more: u64, limit: u64, what: &'static str) -> Result<(), LoadError> {
+        self.0 = self.0.saturating_add(more);
+        Self::at_most(self.0, limit, what)
+    }
+
+    fn spent(self) -> u64 {
+        self.0
+    }
+
+    fn at_most(have: u64, limit: u64, what: &'static str) -> Result<(), LoadError> {
+        if have > limit {
+            Err(LoadError::TooComplex { what, have, limit })
+        } else {
+            Ok(())
+        }
+    }
+}
+
 /// What is known of a component besides its code; kept beside it in the cache.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Description {
@@ -158,7 +179,7 @@ pub(crate) fn prepare(bytes: &[u8]) -> Result<(Cow<'_, [u8]>, Description), Load
         Shape::Component => (Cow::Borrowed(bytes), inspected, false),
         Shape::Module => {
             imports::check_module(&inspected)?;
-            let component = adapt(bytes)?;
+            let component = adapt::adapt(bytes)?;
             let inspected = inspect::inspect(&component)?;
             (Cow::Owned(component), inspected, true)
         }
@@ -175,19 +196,6 @@ pub(crate) fn prepare(bytes: &[u8]) -> Result<(Cow<'_, [u8]>, Description), Load
             run,
         },
     ))
-}
-
-fn adapt(module: &[u8]) -> Result<Vec<u8>, LoadError> {
-    let encoded = ComponentEncoder::default()
-        .module(module)
-        .and_then(|encoder| {
-            encoder.adapter(
-                WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME,
-                WASI_SNAPSHOT_PREVIEW1_COMMAND_ADAPTER,
-            )
-        })
-        .and_then(|mut encoder| encoder.encode());
-    encoded.map_err(|error| LoadError::Adapt(one_line(&format!("{error:#}"))))
 }
 
 /// The compiler's refusal of what is valid: a feature that is off, or a bound of its own.

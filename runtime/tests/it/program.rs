@@ -231,5 +231,5 @@ fn a_c_program_of_preview_1_runs_adapted() {
     inputs.env = vec![("KEY".to_owned(), "value".to_owned())];
     let outcome = run_with(&component, &grant(), inputs);
     assert_eq!(stdout(&outcome), "2 x value\n");
-    assert_eq!(outcome.status, Status::Exited(1));
+    assert_eq!(outcome.status, Status::Exited(7));
 }
