@@ -53,6 +53,11 @@ pub enum Status {
         /// One line for a person.
         message: String,
     },
+    /// The host had no space left for the files that the guest wrote. Not a verdict about the guest.
+    NoSpace {
+        /// One line for a person.
+        message: String,
+    },
 }
 
 impl Status {
@@ -73,6 +78,7 @@ impl fmt::Display for Status {
             Self::TimedOut { limit } => write!(f, "timed out after {limit:?}"),
             Self::Cancelled => f.write_str("cancelled"),
             Self::HostFault { message } => write!(f, "the host failed: {message}"),
+            Self::NoSpace { message } => write!(f, "the host has no space left: {message}"),
         }
     }
 }

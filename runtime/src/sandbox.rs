@@ -273,6 +273,12 @@ fn collect(mut state: GuestState, status: Status, fuel: u64) -> Outcome {
     let (left, status) = match state.vfs.finish() {
         Ok(left) => (left, status),
         // Whatever the guest made of it: its files are not what it wrote.
+        Err(error) if error.no_space => (
+            Collected::default(),
+            Status::NoSpace {
+                message: error.message,
+            },
+        ),
         Err(error) => (
             Collected::default(),
             Status::HostFault {

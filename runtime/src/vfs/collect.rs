@@ -67,9 +67,8 @@ impl Vfs {
                 taken: BTreeMap::new(),
                 dropped: Vec::new(),
             };
-            walk.run(root).map_err(|error| HostError {
-                message: format!("collecting outputs: {error}"),
-            })?;
+            walk.run(root)
+                .map_err(|error| HostError::new("collecting outputs", &error))?;
             let Walk {
                 changes: mut found,
                 dropped: mut lost,

@@ -47,6 +47,25 @@ impl Default for Memory {
 pub struct HostError {
     /// What the host said; for its owner, never for the guest.
     pub message: String,
+    /// Whether it had no space left.
+    pub no_space: bool,
+}
+
+impl HostError {
+    /// What `error` did to what was being done.
+    pub(crate) fn new(doing: &str, error: &io::Error) -> HostError {
+        HostError {
+            message: format!("{doing}: {error}"),
+            no_space: is_full(error),
+        }
+    }
+}
+
+fn is_full(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+    )
 }
 
 /// The counters of one run.
@@ -60,7 +79,7 @@ pub(crate) struct Ledger {
     listed: AtomicU64,
     bytes_refused: AtomicBool,
     entries_refused: AtomicBool,
-    host_error: Mutex<Option<String>>,
+    host_error: Mutex<Option<HostError>>,
 }
 
 /// Directory entries held by open listings at once. One listing alone may hold more.
@@ -167,33 +186,32 @@ impl Ledger {
         if error.kind() == io::ErrorKind::PermissionDenied {
             return FsError::Access;
         }
-        self.note_host_error(format!("reading an input: {error}"));
+        self.note_host_error("reading an input", error);
         FsError::Io
     }
 
     /// What the guest is told when spooling failed.
     pub(crate) fn spool_failed(&self, error: &io::Error) -> FsError {
-        self.note_host_error(format!("spooling a file: {error}"));
-        match error.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => FsError::InsufficientSpace,
-            _ => FsError::Io,
+        self.note_host_error("keeping a file that it wrote", error);
+        if is_full(error) {
+            FsError::InsufficientSpace
+        } else {
+            FsError::Io
         }
     }
 
-    fn note_host_error(&self, message: String) {
+    fn note_host_error(&self, doing: &str, error: &io::Error) {
         self.host_error
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .get_or_insert(message);
+            .get_or_insert_with(|| HostError::new(doing, error));
     }
 
     pub(crate) fn host_error(&self) -> Option<HostError> {
-        let message = self
-            .host_error
+        self.host_error
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .clone()?;
-        Some(HostError { message })
+            .clone()
     }
 
     pub(crate) fn refusals(&self) -> Vec<Refusal> {
