@@ -81,11 +81,21 @@ pub(crate) struct Guard(#[allow(dead_code, reason = "held, not read")] File);
 
 /// Opens (or makes) the file at `path` and waits for a lock on it.
 pub(crate) fn lock_file(path: &Path, operation: FlockOperation) -> std::io::Result<Guard> {
-    let file = File::options()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(path)?;
+    let open = || {
+        File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(path)
+    };
+    let file = open().or_else(|error| {
+        if error.kind() != std::io::ErrorKind::IsADirectory {
+            return Err(error);
+        }
+        // Where a file of ours should be, a folder is in the way.
+        std::fs::remove_dir_all(path)?;
+        open()
+    })?;
     loop {
         match rustix::fs::flock(&file, operation) {
             Ok(()) => return Ok(Guard(file)),

@@ -146,8 +146,11 @@ impl Journal {
             message,
         };
         for part in [state_dir.to_owned(), state_dir.join("live")] {
-            crate::paths::create_private(&part)
-                .map_err(|error| unwritable(&part, error.to_string()))?;
+            // The path is named already.
+            crate::paths::create_private(&part).map_err(|error| {
+                let why = std::error::Error::source(&error).map(ToString::to_string);
+                unwritable(&part, why.unwrap_or_else(|| error.to_string()))
+            })?;
         }
         let db = DbFile::open(state_dir, &LAYOUT)
             .map_err(|error| JournalError::commit(state_dir, error))?;

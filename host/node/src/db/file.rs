@@ -21,6 +21,8 @@ const BUSY: Duration = Duration::from_secs(10);
 pub(crate) const ASIDE: &str = ".corrupt";
 /// A full disk that has this much room is a broken header.
 const NOT_FULL_BYTES: u64 = 64 << 20;
+/// With less than this free, what cannot be written lacks space: an empty database with its log takes as much.
+const FULL_BYTES: u64 = 64 << 10;
 
 /// What makes one database differ from another.
 pub(crate) struct Layout {
@@ -157,10 +159,22 @@ impl DbFile {
                 }
             }
         }
-        Err(last.unwrap_or(CommitError {
+        let mut last = last.unwrap_or(CommitError {
             kind: FaultKind::Corrupt,
             message: "cannot open".into(),
-        }))
+        });
+        // On a full disk the log's index fails with an error of its own, that says nothing about space.
+        let full = self.room().is_some_and(|room| room < FULL_BYTES);
+        if last.kind == FaultKind::Unwritable && full {
+            last.kind = FaultKind::Full;
+        }
+        Err(last)
+    }
+
+    /// Bytes that are free where it lies.
+    fn room(&self) -> Option<u64> {
+        let found = rustix::fs::statvfs(&self.dir).ok()?;
+        Some(found.f_bavail.saturating_mul(found.f_frsize))
     }
 
     fn try_connect(&self) -> Result<Opened, CommitError> {
@@ -194,15 +208,18 @@ impl DbFile {
 
     fn prepare(&self) -> Result<Opened, CommitError> {
         let (connection, found) = self.make().map_err(|error| CommitError::of(&error))?;
-        if found.version > self.layout.version && self.layout.keep_newer {
+        if let Some(version) = found.version
+            && version > self.layout.version
+            && self.layout.keep_newer
+        {
             return Err(CommitError {
                 kind: FaultKind::Newer,
-                message: format!("its version is {}", found.version),
+                message: format!("its version is {version}"),
             });
         }
         match file_id(&self.path) {
             Some(file)
-                if found.version == self.layout.version
+                if found.version == Some(self.layout.version)
                     && found.tables == self.layout.table_count =>
             {
                 Ok(Opened { connection, file })
@@ -224,12 +241,12 @@ impl DbFile {
         let _: String = connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))?;
         connection.execute_batch("PRAGMA temp_store = MEMORY; PRAGMA cell_size_check = ON;")?;
         connection.execute_batch(self.layout.pragmas)?;
-        if version(&connection)? == 0 {
+        if stamped(&connection)? == 0 {
             let transaction =
                 connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-            if version(&transaction)? == 0 {
+            if stamped(&transaction)? == 0 {
                 transaction.execute_batch(self.layout.tables)?;
-                transaction.pragma_update(None, "user_version", self.layout.version)?;
+                transaction.pragma_update(None, "user_version", stamp(self.layout.version))?;
             }
             transaction.commit()?;
         }
@@ -239,7 +256,7 @@ impl DbFile {
             .query_map([], |row| row.get(0))?
             .collect::<Result<_, _>>()?;
         let found = Found {
-            version: version(&connection)?,
+            version: unstamp(stamped(&connection)?),
             tables: names.len(),
         };
         Ok((connection, found))
@@ -252,8 +269,7 @@ impl DbFile {
             FaultKind::Busy | FaultKind::Newer => false,
             // A broken header can look like missing rights or a full disk. The folder tells.
             FaultKind::Unwritable => probe(&self.dir).is_ok(),
-            FaultKind::Full => rustix::fs::statvfs(&self.dir)
-                .is_ok_and(|found| found.f_bavail.saturating_mul(found.f_frsize) > NOT_FULL_BYTES),
+            FaultKind::Full => self.room().is_some_and(|room| room > NOT_FULL_BYTES),
         };
         broken && self.move_aside(file)
     }
@@ -297,11 +313,22 @@ impl DbFile {
 }
 
 struct Found {
-    version: i64,
+    /// None where the number is none of ours.
+    version: Option<i64>,
     tables: usize,
 }
 
-fn version(connection: &Connection) -> rusqlite::Result<i64> {
+/// A version with its own complement: a damaged number must not pass for a newer version, which nobody may replace.
+fn stamp(version: i64) -> i64 {
+    ((!version & 0x7fff) << 16) | (version & 0x7fff)
+}
+
+fn unstamp(stamped: i64) -> Option<i64> {
+    let version = stamped & 0x7fff;
+    (stamp(version) == stamped).then_some(version)
+}
+
+fn stamped(connection: &Connection) -> rusqlite::Result<i64> {
     connection.query_row("PRAGMA user_version", [], |row| row.get(0))
 }
 
