@@ -6,11 +6,14 @@
 //! the rest is written all the same. There is no sync: contents are compared again on the next run, so what a power cut
 //! tears is mended then. Called by the run loop when a run is over.
 
+mod temp;
+
 use crate::store::{InputFaults, Store};
 use crate::workspace::digest_paths;
 use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 use rustix::io::Errno;
-use std::collections::BTreeMap;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::OwnedFd;
@@ -19,9 +22,9 @@ use sykli_core::id::Digest;
 use sykli_core::tree::check_path;
 use sykli_runtime::vfs::Source;
 
+use temp::Temp;
+
 const COPY_BYTES: usize = 256 * 1024;
-/// Names tried for a temporary file.
-const TRIES: u32 = 16;
 
 /// One declared output.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,9 +70,57 @@ pub enum Refused {
     /// Its content is not in the store any more.
     #[error("its content is not in the cache any more: run again")]
     Lost(Digest),
+    /// The disk is full.
+    #[error("no space left on device")]
+    Full,
     /// The system did not let it be written.
     #[error("{0}")]
     Failed(String),
+}
+
+impl Refused {
+    /// The stable code of this reason.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Refused::Twice { .. } => "export::twice",
+            Refused::Protected(_) => "export::protected",
+            Refused::BadPath => "export::bad-path",
+            Refused::LeavesProject(_) | Refused::Link => "export::link",
+            Refused::InTheWay(_) => "export::in-the-way",
+            Refused::Lost(_) => "export::lost",
+            Refused::Full => "export::full",
+            Refused::Failed(_) => "export::failed",
+        }
+    }
+
+    /// What the user can do.
+    pub fn hint(&self) -> String {
+        match self {
+            Refused::Twice { .. } => {
+                "let each instance write a name of its own, for instance one with `{item}` in it"
+            }
+            Refused::Protected(_) | Refused::BadPath => "let the task write another name",
+            Refused::LeavesProject(_) | Refused::Link => {
+                "remove the link, or let the task write another name"
+            }
+            Refused::InTheWay(_) => "move it away, or let the task write another name",
+            Refused::Lost(_) => "run again",
+            Refused::Full => {
+                "free some space there and run again: the results are kept in the cache"
+            }
+            Refused::Failed(_) => {
+                "see that you may write there, and run again: the results are kept in the cache"
+            }
+        }
+        .to_owned()
+    }
+
+    fn io(error: &io::Error) -> Refused {
+        match error.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Refused::Full,
+            _ => Refused::Failed(error.to_string()),
+        }
+    }
 }
 
 /// What was done.
@@ -114,6 +165,7 @@ pub fn materialise(
         store,
         root: &root,
         root_fd,
+        swept: RefCell::default(),
     };
     for output in wanted {
         match place.write(&output) {
@@ -235,12 +287,17 @@ struct Place<'a> {
     store: &'a Store,
     root: &'a Path,
     root_fd: OwnedFd,
+    /// Folders in which what killed processes left is removed.
+    swept: RefCell<BTreeSet<String>>,
 }
 
 impl Place<'_> {
     fn write(&self, output: &Output) -> Result<(), Refused> {
         let (folder, name) = output.path.rsplit_once('/').unwrap_or(("", &output.path));
         let folder_fd = self.folder(folder)?;
+        if self.swept.borrow_mut().insert(folder.to_owned()) {
+            temp::sweep(&folder_fd);
+        }
         match rustix::fs::statat(&folder_fd, name, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(found) => match rustix::fs::FileType::from_raw_mode(found.st_mode) {
                 rustix::fs::FileType::Symlink => return Err(Refused::Link),
@@ -259,7 +316,7 @@ impl Place<'_> {
         if !faults.found().is_empty() {
             return Err(Refused::Lost(output.digest));
         }
-        copied.map_err(|error| Refused::Failed(error.to_string()))?;
+        copied.map_err(|error| Refused::io(&error))?;
         temp.rename(name).map_err(|error| match error {
             Errno::ISDIR | Errno::NOTDIR | Errno::EXIST | Errno::NOTEMPTY => {
                 Refused::InTheWay(output.path.clone())
@@ -302,7 +359,7 @@ impl Place<'_> {
         let mut at = self
             .root_fd
             .try_clone()
-            .map_err(|error| Step::Refused(Refused::Failed(error.to_string())))?;
+            .map_err(|error| Step::Refused(Refused::io(&error)))?;
         let mut end = 0;
         for name in folder.split('/').filter(|name| !name.is_empty()) {
             end = folder
@@ -347,7 +404,7 @@ enum Step {
 }
 
 fn failed(error: Errno) -> Refused {
-    Refused::Failed(io::Error::from(error).to_string())
+    Refused::io(&io::Error::from(error))
 }
 
 fn copy(source: &Source, mut file: &File) -> io::Result<()> {
@@ -363,63 +420,4 @@ fn copy(source: &Source, mut file: &File) -> io::Result<()> {
         offset += count as u64;
     }
     Ok(())
-}
-
-/// A file under another name in the folder where it belongs; removed unless it is renamed.
-struct Temp<'a> {
-    folder: &'a OwnedFd,
-    name: String,
-    file: File,
-    renamed: bool,
-}
-
-impl<'a> Temp<'a> {
-    fn create(folder: &'a OwnedFd, executable: bool) -> Result<Temp<'a>, Errno> {
-        // As any program would make it: what the user's mask allows.
-        let mode = Mode::from_raw_mode(if executable { 0o777 } else { 0o666 });
-        let flags =
-            OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let mut last = Errno::EXIST;
-        for try_number in 0..TRIES {
-            let name = format!(".sykli-{}-{}.tmp", std::process::id(), unique(try_number));
-            match rustix::fs::openat(folder, &name, flags, mode) {
-                Ok(fd) => {
-                    return Ok(Temp {
-                        folder,
-                        name,
-                        file: File::from(fd),
-                        renamed: false,
-                    });
-                }
-                Err(error) => last = error,
-            }
-            if last != Errno::EXIST {
-                break;
-            }
-        }
-        Err(last)
-    }
-
-    fn rename(mut self, name: &str) -> Result<(), Errno> {
-        rustix::fs::renameat(self.folder, &self.name, self.folder, name)?;
-        self.renamed = true;
-        Ok(())
-    }
-}
-
-impl Drop for Temp<'_> {
-    fn drop(&mut self) {
-        if !self.renamed {
-            // It failed already, and that is what is told.
-            let _ = rustix::fs::unlinkat(self.folder, &self.name, AtFlags::empty());
-        }
-    }
-}
-
-/// A number that other temporary files of this moment do not have.
-fn unique(try_number: u32) -> String {
-    let now = std::time::SystemTime::now()
-        .duration_since(std::time::UNIX_EPOCH)
-        .unwrap_or_default();
-    format!("{:x}{try_number:x}", now.as_nanos())
 }
