@@ -168,7 +168,10 @@ impl DerefMut for CliError {
 }
 
 impl From<Diagnostic> for Problem {
-    fn from(found: Diagnostic) -> Problem {
+    fn from(mut found: Diagnostic) -> Problem {
+        if found.hints.is_empty() {
+            found.hints.push(way_out(found.code).to_owned());
+        }
         Problem {
             code: found.code.to_owned(),
             message: found.message,
@@ -176,6 +179,23 @@ impl From<Diagnostic> for Problem {
             label: found.label,
             hints: found.hints,
         }
+    }
+}
+
+/// What to do about a problem whose finder knows nothing better.
+fn way_out(code: &str) -> &'static str {
+    match code {
+        "pipeline::syntax" => {
+            "text stands in quotes (`key = \"value\"`), lists in brackets, and a task begins with `[task.NAME]`"
+        }
+        "pipeline::bad-path" => {
+            "write it relative to the pipeline's folder, with `/` and without `..`"
+        }
+        "pipeline::out-of-range" => "write a number within these bounds",
+        "pipeline::too-large" => {
+            "say it with fewer: patterns instead of names, `foreach` instead of tasks"
+        }
+        _ => "`sykli init` writes a valid pipeline to compare with",
     }
 }
 
@@ -207,16 +227,41 @@ pub(crate) fn line_column(text: &str, offset: usize) -> (usize, usize) {
 
 /// The system's words without the number that Rust appends.
 pub(crate) fn plain(error: &io::Error) -> String {
-    let text = error.to_string();
-    match text.find(" (os error") {
-        Some(at) => text.get(..at).unwrap_or(&text).to_lowercase(),
-        None => text,
+    plain_text(&error.to_string())
+}
+
+/// The same of a message that ends with, or holds, the system's words.
+pub(crate) fn plain_text(text: &str) -> String {
+    const MARK: &str = " (os error ";
+    let Some((words, rest)) = text.split_once(MARK) else {
+        return text.to_owned();
+    };
+    let Some((number, rest)) = rest.split_once(')') else {
+        return text.to_owned();
+    };
+    if number.parse::<u32>().is_err() {
+        return text.to_owned();
     }
+    let (before, words) = match words.rfind(": ") {
+        Some(at) => words.split_at(at + 2),
+        None => ("", words),
+    };
+    format!("{before}{}{}", words.to_lowercase(), plain_text(rest))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_systems_words_lose_their_number() {
+        let full = "cannot write /A/b: No space left on device (os error 28) [x] (os error)";
+        assert_eq!(
+            plain_text(full),
+            "cannot write /A/b: no space left on device [x] (os error)"
+        );
+        assert_eq!(plain_text("Nothing of it"), "Nothing of it");
+    }
 
     #[test]
     fn line_and_column_count_characters_from_one() {

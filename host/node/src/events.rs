@@ -29,6 +29,8 @@ pub enum RunEvent {
         /// One line.
         message: String,
     },
+    /// A declared output is not where it belongs: the run is no success.
+    Problem(Problem),
     /// A task crate is being built, or was found up to date.
     Build(BuildEvent),
     /// The pipeline is expanded; tasks start from here on.
@@ -154,6 +156,17 @@ pub struct FailureReport {
     pub backtrace: Vec<String>,
 }
 
+/// Something that went wrong and is no task's failure.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// Stable name of the kind of problem, e.g. `"export::full"`.
+    pub code: &'static str,
+    /// One line.
+    pub message: String,
+    /// What can be done.
+    pub hint: String,
+}
+
 /// How a whole run went.
 #[derive(Clone, Debug)]
 pub struct RunReport {
@@ -177,6 +190,8 @@ pub struct RunReport {
     pub unchanged: u64,
     /// One line each, bounded.
     pub warnings: Vec<String>,
+    /// Declared outputs that are not where they belong.
+    pub problems: Vec<Problem>,
 }
 
 /// A declared task at the end of a run.

@@ -12,6 +12,7 @@ mod host_dir;
 mod stdin;
 
 use std::ffi::OsString;
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -250,7 +251,13 @@ fn load(engine: &Engine, request: &ExecRequest) -> Result<Component, NodeError> 
         path: path.clone(),
         message,
     };
-    let bytes = std::fs::read(path).map_err(|error| missing(error.to_string()))?;
+    let bytes = std::fs::read(path).map_err(|error| {
+        missing(match error.kind() {
+            io::ErrorKind::NotFound => "there is no such file".to_owned(),
+            io::ErrorKind::IsADirectory => "it is a folder".to_owned(),
+            _ => error.to_string(),
+        })
+    })?;
     let floats = if request.portable_floats {
         Floats::Portable
     } else {

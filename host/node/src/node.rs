@@ -156,6 +156,10 @@ impl NodeError {
                 .map(|name| format!("did you mean `{name}`?"))
                 .collect(),
             NodeError::Build(error) => error.hints(),
+            NodeError::NoComponent { task, .. } if task.is_empty() => vec![
+                "name the file of a component, for instance target/wasm32-wasip2/release/NAME.wasm"
+                    .to_owned(),
+            ],
             NodeError::NoComponent { .. } => {
                 vec!["build it, or name its crate with `crate = \"…\"` to have it built".to_owned()]
             }
@@ -163,9 +167,10 @@ impl NodeError {
             NodeError::Workspace(error) => vec![error.hint()],
             NodeError::Store(error) => vec![error.hint()],
             NodeError::Journal(error) => vec![error.hint()],
-            NodeError::Paths(_) => {
-                vec!["make it writable for you, or set the XDG variable it comes from".to_owned()]
-            }
+            NodeError::Paths(_) => vec![
+                "make it a folder that you own and can write (chmod u+rwx), or set XDG_CACHE_HOME to another one"
+                    .to_owned(),
+            ],
             NodeError::Folder { .. } => {
                 vec!["name a folder that exists and that you may read".to_owned()]
             }
@@ -184,7 +189,8 @@ impl NodeError {
         }
     }
 
-    /// Whether what the user gave is at fault (exit code 2: nothing was run) rather than this machine (1).
+    /// Whether what the user gave is at fault, or the folders that they let sykli use (exit code 2: nothing was run),
+    /// rather than this machine (1).
     pub fn is_invalid_input(&self) -> bool {
         match self {
             NodeError::Build(BuildError::Interrupted) => false,
@@ -196,13 +202,21 @@ impl NodeError {
             | NodeError::Component { .. }
             | NodeError::Folder { .. }
             | NodeError::Net(_)
-            | NodeError::Workspace(_) => true,
-            NodeError::Store(_)
+            | NodeError::Workspace(_)
+            | NodeError::Store(_)
             | NodeError::Journal(_)
-            | NodeError::Engine(_)
-            | NodeError::Threads(_)
-            | NodeError::Interrupted
-            | NodeError::Paths(_) => false,
+            | NodeError::Paths(_) => true,
+            NodeError::Engine(_) | NodeError::Threads(_) | NodeError::Interrupted => false,
+        }
+    }
+
+    /// The declared task whose program is at fault.
+    pub fn task(&self) -> Option<&str> {
+        match self {
+            NodeError::NoComponent { task, .. } | NodeError::Component { task, .. } => {
+                Some(task.as_str()).filter(|task| !task.is_empty())
+            }
+            _ => None,
         }
     }
 

@@ -149,7 +149,10 @@ impl Node {
             told.warnings.extend(serving.join().unwrap_or_default());
             ended
         })?;
-        for message in exported.refused.iter().chain(&exported.warnings) {
+        for problem in &exported.refused {
+            events(RunEvent::Problem(problem.clone()));
+        }
+        for message in &exported.warnings {
             events(RunEvent::Warning {
                 message: message.clone(),
             });
@@ -348,5 +351,6 @@ fn report(
         exported: exported.written,
         unchanged: exported.unchanged,
         warnings: told.warnings,
+        problems: exported.refused,
     }
 }

@@ -304,6 +304,7 @@ fn judge(
                 ..Attempted::non_result(report, "task::cancelled")
             },
             Status::HostFault { .. } => Attempted::non_result(report, "task::host-fault"),
+            Status::NoSpace { .. } => Attempted::non_result(report, "task::disk-full"),
         };
     }
     match outputs::keep(&context.store, &outcome.changes, &instance.outputs) {

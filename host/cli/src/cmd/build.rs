@@ -40,7 +40,7 @@ pub(crate) fn build(context: &Context, args: &BuildArgs) -> Outcome {
         &interrupt,
     );
     reporter.finish();
-    let doc = convert::build_doc(result.map_err(|error| node_error(&error, Some(&loaded.source)))?);
+    let doc = convert::build_doc(result.map_err(|error| node_error(&error, Some(&loaded)))?);
     if format != Format::Text {
         render::document(&doc, format);
         return Ok(Exit::Passed);

@@ -7,7 +7,7 @@ use super::run::request;
 use super::{Context, load, node_error};
 use crate::args::WhyArgs;
 use crate::config::parse_size;
-use crate::error::{CliError, Exit, Outcome};
+use crate::error::{CliError, Exit, Outcome, plain_text};
 use crate::render::json::{CacheDoc, Removed, WhyDoc};
 use crate::render::term::{Tone, paint};
 use crate::render::text::plural;
@@ -18,7 +18,7 @@ fn open(context: &Context) -> Result<Store, CliError> {
 }
 
 fn store_error(error: &StoreError) -> CliError {
-    CliError::usage(error.code(), error.to_string()).hint(error.hint())
+    CliError::usage(error.code(), plain_text(&error.to_string())).hint(error.hint())
 }
 
 /// `cache stats`.
@@ -121,7 +121,7 @@ fn text(doc: &CacheDoc) -> String {
 pub(crate) fn why(context: &Context, args: &WhyArgs) -> Outcome {
     let loaded = load(context, &args.pipeline)?;
     let report = context.node()?.why(&request(&loaded), Some(&args.task));
-    let doc = convert::why_doc(report.map_err(|error| node_error(&error, Some(&loaded.source)))?);
+    let doc = convert::why_doc(report.map_err(|error| node_error(&error, Some(&loaded)))?);
     if context.format().is_machine() {
         render::document(&doc, context.format());
     } else {

@@ -13,7 +13,7 @@ use sykli_runtime::{
 };
 
 use super::Context;
-use crate::error::{Exit, Outcome};
+use crate::error::{Exit, Outcome, plain, plain_text};
 use crate::render;
 use crate::render::escape;
 use crate::render::json::{Check, CheckState, DoctorDoc};
@@ -122,7 +122,12 @@ fn ok(name: &str, message: String) -> Check {
 fn folder(name: &str, path: &Path) -> Check {
     let hint = "give yourself the folder (chown, chmod u+rwx), or set the XDG variables to others";
     if let Err(error) = create_private(path) {
-        return check(name, CheckState::Failed, error.to_string(), Some(hint));
+        return check(
+            name,
+            CheckState::Failed,
+            plain_text(&error.to_string()),
+            Some(hint),
+        );
     }
     let probe = path.join(format!(".doctor-{}", std::process::id()));
     let tried = std::fs::write(&probe, b"").and_then(|()| std::fs::remove_file(&probe));
@@ -131,7 +136,7 @@ fn folder(name: &str, path: &Path) -> Check {
         Err(error) => check(
             name,
             CheckState::Failed,
-            format!("{}: {error}", path.display()),
+            format!("{}: {}", path.display(), plain(&error)),
             Some(hint),
         ),
     }
@@ -153,7 +158,12 @@ fn space(path: &Path) -> Check {
                 ok("disk", message)
             }
         }
-        Err(error) => check("disk", CheckState::Warning, error.to_string(), None),
+        Err(error) => check(
+            "disk",
+            CheckState::Warning,
+            plain_text(&error.to_string()),
+            None,
+        ),
     }
 }
 

@@ -24,7 +24,7 @@ use sykli_node::node::{Node, NodeError, NodeSettings};
 
 use crate::args::{CacheCommand, Command, ConfigCommand, NewCommand, PipelineArgs};
 use crate::config::{Files, Format, Resolved};
-use crate::error::{CliError, Exit, Outcome, Problem, SourceText, plain};
+use crate::error::{CliError, Exit, Outcome, Problem, SourceText, plain, plain_text};
 use crate::render::diagnose::Shown;
 use crate::render::term::Term;
 
@@ -318,14 +318,15 @@ fn beyond(context: &Context, task: &Task) -> Vec<Problem> {
 }
 
 /// What the node could not do, with places where it has some.
-pub(crate) fn node_error(error: &NodeError, source: Option<&SourceText>) -> CliError {
-    if let (Some(source), [_, ..]) = (source, error.diagnostics()) {
-        return CliError::diagnostics(source.clone(), error.diagnostics().to_vec());
+pub(crate) fn node_error(error: &NodeError, loaded: Option<&Loaded>) -> CliError {
+    if let (Some(loaded), [_, ..]) = (loaded, error.diagnostics()) {
+        return CliError::diagnostics(loaded.source.clone(), error.diagnostics().to_vec());
     }
+    let message = plain_text(&error.to_string());
     let mut out = if error.is_invalid_input() {
-        CliError::usage(error.code(), error.to_string())
+        CliError::usage(error.code(), message)
     } else {
-        CliError::failed(error.code(), error.to_string())
+        CliError::failed(error.code(), message)
     };
     if matches!(
         error,
@@ -343,7 +344,27 @@ pub(crate) fn node_error(error: &NodeError, source: Option<&SourceText>) -> CliE
         out.hints
             .push("`sykli doctor` checks this machine".to_owned());
     }
+    if let Some(loaded) = loaded {
+        place(&mut out, error, loaded);
+    }
     out
+}
+
+/// Where in the pipeline the task stands whose program is at fault.
+fn place(out: &mut CliError, error: &NodeError, loaded: &Loaded) {
+    let named = |task: &&Task| Some(task.name.as_str()) == error.task();
+    let Some(task) = loaded.pipeline.tasks.iter().find(named) else {
+        return;
+    };
+    let problem = Problem {
+        code: out.code.clone(),
+        message: out.message.clone(),
+        span: task.span(),
+        label: format!("runs {}", task.program.path()),
+        hints: out.hints.clone(),
+    };
+    out.problems.push(problem);
+    out.source = Some(loaded.source.clone());
 }
 
 /// Writes a file that must not exist yet, with its folders.

@@ -27,7 +27,7 @@ pub(crate) fn plan(context: &Context, args: &PlanArgs) -> Outcome {
     let report = context
         .node()?
         .plan(&request)
-        .map_err(|error| node_error(&error, Some(&loaded.source)))?;
+        .map_err(|error| node_error(&error, Some(&loaded)))?;
     let doc = convert::plan_doc(report);
     if context.format().is_machine() {
         render::document(&doc, context.format());

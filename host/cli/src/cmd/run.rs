@@ -40,7 +40,7 @@ pub(crate) fn run(context: &Context, args: &RunArgs) -> Outcome {
         Ok(report) => report,
         Err(error) => {
             reporter.finish();
-            return Err(node_error(&error, Some(&loaded.source)));
+            return Err(node_error(&error, Some(&loaded)));
         }
     };
     let doc = convert::run_doc(report, &loaded.at.root);

@@ -71,6 +71,7 @@ impl Board {
         let mut lines = Vec::new();
         match event {
             Event::Warning { message } => lines.push(self.warning(message)),
+            Event::Problem(problem) => lines.extend(text::problem(&self.term, problem)),
             Event::BuildStarted { crate_dir } => {
                 self.builds
                     .insert(crate_dir.clone(), (Instant::now(), String::new()));

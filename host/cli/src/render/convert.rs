@@ -12,10 +12,12 @@ use sykli_node::events::{
 use sykli_node::plan::{PlanReport, PlanState as NodePlanState};
 use sykli_node::why::WhyReport;
 
+use crate::error::plain_text;
+
 use super::json::{
     BuildDoc, Built, Counts, Event, EventDoc, Exported, Failure, Instance, PlanDoc, PlanInstance,
-    PlanState, PlanTask, PlannedTask, RunDoc, State, Status, Stream, TaskSummary, WhyDoc,
-    WhyInstance,
+    PlanState, PlanTask, PlannedTask, RunDoc, RunProblem, State, Status, Stream, TaskSummary,
+    WhyDoc, WhyInstance,
 };
 
 /// A guest's line longer than this is shown in pieces.
@@ -48,7 +50,10 @@ impl Converter {
     /// What `event` says; several for output, none for what renderers need not know.
     pub(crate) fn events(&mut self, event: RunEvent) -> Vec<Event> {
         match event {
-            RunEvent::Warning { message } => vec![Event::Warning { message }],
+            RunEvent::Warning { message } => vec![Event::Warning {
+                message: plain_text(&message),
+            }],
+            RunEvent::Problem(one) => vec![Event::Problem(problem(one))],
             RunEvent::Build(build) => vec![build_event(build)],
             RunEvent::Planned {
                 run,
@@ -234,11 +239,19 @@ fn counts(counts: events::Counts) -> Counts {
     }
 }
 
+fn problem(problem: events::Problem) -> RunProblem {
+    RunProblem {
+        code: problem.code.to_owned(),
+        message: plain_text(&problem.message),
+        hints: vec![problem.hint],
+    }
+}
+
 /// Why a guest failed.
 pub(crate) fn failure(report: FailureReport) -> Failure {
     Failure {
         code: report.code,
-        message: report.message,
+        message: plain_text(&report.message),
         hints: report.hints,
         exit_code: report.exit_code,
         stdout_tail: report.stdout_tail,
@@ -314,7 +327,8 @@ pub(crate) fn run_doc(report: RunReport, root: &Path) -> RunDoc {
             })
             .collect(),
         unchanged: report.unchanged,
-        warnings: report.warnings,
+        warnings: report.warnings.iter().map(|one| plain_text(one)).collect(),
+        problems: report.problems.into_iter().map(problem).collect(),
     }
 }
 

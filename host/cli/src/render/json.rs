@@ -26,6 +26,8 @@ pub(crate) struct EventDoc {
 pub(crate) enum Event {
     /// Something to know that belongs to no task.
     Warning { message: String },
+    /// A declared output is not where it belongs.
+    Problem(RunProblem),
     /// A task crate is being built.
     BuildStarted { crate_dir: String },
     /// A line that the build printed.
@@ -235,6 +237,17 @@ pub(crate) struct RunDoc {
     /// Declared outputs that were up to date in the project already.
     pub(crate) unchanged: u64,
     pub(crate) warnings: Vec<String>,
+    /// Declared outputs that are not where they belong: the run is no success.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) problems: Vec<RunProblem>,
+}
+
+/// Something that went wrong and is no task's failure.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub(crate) struct RunProblem {
+    pub(crate) code: String,
+    pub(crate) message: String,
+    pub(crate) hints: Vec<String>,
 }
 
 /// A declared task at the end of a run.

@@ -16,6 +16,7 @@ mod schema;
 pub(crate) mod term;
 pub(crate) mod text;
 
+use std::fmt::Write as _;
 use std::io::Write;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -59,7 +60,25 @@ pub(crate) fn document(doc: &impl Serialize, format: Format) {
         Format::Json | Format::Text => serde_json::to_string_pretty(doc),
     };
     // Our documents are plain data with text keys: they always serialise.
-    out(&format!("{}\n", text.unwrap_or_default()));
+    out(&format!("{}\n", without_c1(text.unwrap_or_default())));
+}
+
+/// JSON may hold the control characters from U+007F to U+009F as they are, but a terminal may obey them.
+fn without_c1(json: String) -> String {
+    let is_c1 = |c: char| ('\u{7f}'..='\u{9f}').contains(&c);
+    if !json.contains(is_c1) {
+        return json;
+    }
+    let mut escaped = String::with_capacity(json.len() + 16);
+    for c in json.chars() {
+        if is_c1(c) {
+            // Only strings can hold one.
+            let _ = write!(escaped, "\\u{:04x}", u32::from(c));
+        } else {
+            escaped.push(c);
+        }
+    }
+    escaped
 }
 
 /// Shows a run while it goes on.

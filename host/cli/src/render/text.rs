@@ -7,7 +7,7 @@ use std::time::Duration;
 use sykli_core::units;
 
 use super::escape;
-use super::json::{Counts, Failure, Instance, PlannedTask, RunDoc, State, Status};
+use super::json::{Counts, Failure, Instance, PlannedTask, RunDoc, RunProblem, State, Status};
 use super::term::{Term, Tone, paint};
 
 /// Lines of a guest's output that a failure shows.
@@ -247,6 +247,19 @@ pub(crate) fn failure(
         }
     }
     lines.extend(failure.hints.iter().map(|hint| hint_line(term, hint)));
+    lines
+}
+
+/// What went wrong and is no task's failure.
+pub(crate) fn problem(term: &Term, problem: &RunProblem) -> Vec<String> {
+    let color = term.err.color;
+    let mut lines = vec![format!(
+        "{} {} {}",
+        paint("error:", Tone::Bad, color),
+        escape::clean(&problem.message),
+        paint(&format!("[{}]", problem.code), Tone::Quiet, color),
+    )];
+    lines.extend(problem.hints.iter().map(|hint| hint_line(term, hint)));
     lines
 }
 

@@ -174,11 +174,14 @@ impl<'a> Files<'a> {
             let missing = at
                 .diagnostic("pipeline::missing-input", message)
                 .label("no such file");
-            missing.hint(format!("for all that is in a folder: `{pattern}/**`"))
+            missing
+                .hint("paths are relative to the pipeline's folder, and upper case differs from lower case")
+                .hint(format!("if it is a folder, all that is in it: `{pattern}/**`"))
         } else {
             let message = format!("{quoted} of task `{}` matches no file", task.name);
             at.diagnostic("pipeline::empty-glob", message)
                 .label("matches nothing")
+                .hint("paths are relative to the pipeline's folder; `**` goes into folders, `*` does not")
         };
         if let Some((_, writer)) = written {
             return diagnostic

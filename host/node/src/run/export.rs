@@ -8,6 +8,7 @@ use std::path::Path;
 use sykli_core::id::TaskId;
 
 use super::RunRequest;
+use crate::events::Problem;
 use crate::materialise::{Materialised, Output, Protected, Refused, materialise};
 use crate::prepare::Context;
 
@@ -17,8 +18,8 @@ pub(super) struct Exported {
     /// Relative paths, sorted.
     pub(super) written: Vec<String>,
     pub(super) unchanged: u64,
-    /// Outputs that are not where they belong, one line each.
-    pub(super) refused: Vec<String>,
+    /// Outputs that are not where they belong.
+    pub(super) refused: Vec<Problem>,
     pub(super) warnings: Vec<String>,
     /// Content of an earlier result is gone: another round makes it anew.
     pub(super) lost: bool,
@@ -37,9 +38,11 @@ pub(super) fn export(
     }
     match materialise(&context.store, &request.root, outputs, &protected(request)) {
         Ok(done) => exported.take(done),
-        Err(error) => exported.refused.push(format!(
-            "outputs could not be written into the project folder: {error}"
-        )),
+        Err(error) => exported.refused.push(Problem {
+            code: "export::folder",
+            message: format!("outputs could not be written into the project folder: {error}"),
+            hint: "see that the folder is there and that you may write in it".to_owned(),
+        }),
     }
     exported
 }
@@ -50,8 +53,11 @@ impl Exported {
         self.unchanged = done.unchanged.len() as u64;
         for (path, reason) in done.refused {
             self.lost |= matches!(reason, Refused::Lost(_));
-            self.refused
-                .push(format!("`{path}` was not written: {reason}"));
+            self.refused.push(Problem {
+                code: reason.code(),
+                message: format!("`{path}` was not written: {reason}"),
+                hint: reason.hint(),
+            });
         }
     }
 }

@@ -56,6 +56,10 @@ pub(crate) fn of_status(
             "task::host-fault",
             format!("could not be run by this machine: {message}"),
         ),
+        Status::NoSpace { message } => (
+            "task::disk-full",
+            format!("no space left for what it wrote: {message}"),
+        ),
     };
     let mut hints: Vec<String> = status_hint(asker, status).into_iter().collect();
     hints.extend(refusal_hints(asker, refusals));
@@ -116,7 +120,7 @@ fn of_limit(limit: &Limit) -> (&'static str, String) {
             format!(
                 "wanted {} of memory, more than its limit of {}",
                 human_bytes(*wanted),
-                human_bytes(*limit)
+                exact_bytes(*limit)
             ),
         ),
         other => ("task::limit", other.to_string()),
@@ -156,6 +160,14 @@ fn status_hint(asker: Asker<'_>, status: &Status) -> Option<String> {
         Status::Limit(Limit::Stack { .. }) => {
             Some("recurse less deeply, or keep large values on the heap".to_owned())
         }
+        Status::Limit(Limit::Handles { .. }) => {
+            Some("close what is no longer needed: files, folders, streams, sockets".to_owned())
+        }
+        Status::NoSpace { .. } => Some(
+            "free some space, for instance with `sykli cache gc`, or set XDG_CACHE_HOME to a folder on another disk"
+                .to_owned(),
+        ),
+        Status::HostFault { .. } => Some("`sykli doctor` checks this machine".to_owned()),
         _ => None,
     }
 }

@@ -10,6 +10,7 @@ use std::sync::mpsc::{Receiver, TryRecvError};
 use sykli_core::id::RunId;
 use sykli_core::run::SettledKind;
 
+use crate::db::{CommitError, FaultKind};
 use crate::events::{RunEvent, TaskSettled};
 use crate::journal::{Journal, Outcome, Settled};
 use crate::store::Ticket;
@@ -53,7 +54,7 @@ pub(super) fn serve(
                 warn(
                     &mut warnings,
                     events,
-                    format!("results could not be cached: {error}"),
+                    lost("results could not be cached", &error),
                 );
             }
         }
@@ -61,7 +62,7 @@ pub(super) fn serve(
             warn(
                 &mut warnings,
                 events,
-                format!("the journal could not be written: {error}"),
+                lost("the journal could not be written", &error),
             );
         }
         for settlement in batch.drain(..) {
@@ -69,6 +70,15 @@ pub(super) fn serve(
         }
     }
     warnings
+}
+
+/// What was not kept, and the way out where there is one.
+fn lost(what: &str, error: &CommitError) -> String {
+    let way_out = match error.kind {
+        FaultKind::Full => " (free some space, for instance with `sykli cache gc`)",
+        _ => "",
+    };
+    format!("{what}: {error}{way_out}")
 }
 
 /// Once for each kind of trouble: a full disk stays full.
