@@ -9,8 +9,10 @@
 )]
 
 pub mod bombs;
+mod peak;
 mod project;
 
+pub use peak::peak;
 pub use project::{Project, Ran};
 
 use std::collections::BTreeMap;
