@@ -169,6 +169,7 @@ impl Project {
             "CLICOLOR_FORCE",
             "FORCE_COLOR",
             "CI",
+            "COLUMNS",
             "RUST_LOG",
             "RUSTFLAGS",
             "CARGO_ENCODED_RUSTFLAGS",
@@ -176,7 +177,7 @@ impl Project {
             command.env_remove(name);
         }
         let home = self.home();
-        command.env("NO_COLOR", "1");
+        command.env("NO_COLOR", "1").env("LC_ALL", "C.UTF-8");
         if let Some(target) = &self.target {
             command.env("CARGO_TARGET_DIR", target);
         }

@@ -57,8 +57,8 @@ pub struct ExecRequest {
     pub grants: ExecGrants,
     /// NaN-canonical floats (`floats = "portable"`).
     pub portable_floats: bool,
-    /// Act as cargo's runner where cargo started this process and `dirs` is empty: the package's folder is mounted and
-    /// cargo's variables are passed on.
+    /// Act as cargo's runner where cargo started this process: the package's folder is mounted (where `dirs` is empty, or
+    /// names it too) and cargo's variables are passed on.
     pub cargo_runner: bool,
 }
 
@@ -209,14 +209,14 @@ impl Node {
     }
 }
 
-/// Adds what cargo's runner needs, where cargo started us and nobody asked for other folders.
+/// Adds what cargo's runner needs, where cargo started us.
 fn for_cargo(mut request: ExecRequest) -> ExecRequest {
-    if request.cargo_runner && request.dirs.is_empty() {
+    if request.cargo_runner {
         let text = |(name, value): (OsString, OsString)| {
             Some((name.into_string().ok()?, value.into_string().ok()?))
         };
-        let added = cargo::additions(std::env::vars_os().filter_map(text));
-        request.dirs = added.dirs;
+        let added = cargo::additions(&request.dirs, std::env::vars_os().filter_map(text));
+        request.dirs.extend(added.dirs);
         // What was asked for explicitly comes last and so wins.
         request.env.splice(0..0, added.env);
     }

@@ -184,10 +184,7 @@ impl Context {
             env: self.env.get(instance.task).cloned().unwrap_or_default(),
             params: instance.params_json.to_string(),
             item: instance.item.as_deref().map(str::to_owned),
-            shard: Shard {
-                index: instance.index,
-                count: instance.count,
-            },
+            shard: shard(instance),
             stdin: self.stdin(instance)?.map(|(digest, _)| digest),
             inputs,
             outputs: instance
@@ -398,5 +395,17 @@ impl Context {
             found.push(record.filter(|record| self.store.complete(record)));
         }
         found
+    }
+}
+
+/// What an instance is told of its place among the others: one of items is told its item, so that another item more or
+/// less changes nothing for it.
+fn shard(instance: &Instance) -> Shard {
+    if instance.item.is_some() {
+        return Shard::default();
+    }
+    Shard {
+        index: instance.index,
+        count: instance.count,
     }
 }

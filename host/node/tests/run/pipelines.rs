@@ -151,6 +151,16 @@ fn instances_fan_out_and_their_outputs_come_together() {
         .map(|(label, _)| label.as_str())
         .collect();
     assert_eq!(cached, ["each[a.txt]", "each[c.txt]"], "{states:?}");
+
+    // One more, in the middle: the others have moved, which is nothing to them.
+    project.write("in/aa.txt", "one more");
+    let states = project.run(FAN).states();
+    let passed: Vec<&str> = states
+        .iter()
+        .filter(|(_, state)| **state == SettledKind::Passed)
+        .map(|(label, _)| label.as_str())
+        .collect();
+    assert_eq!(passed, ["all", "each[aa.txt]"], "{states:?}");
 }
 
 #[test]
