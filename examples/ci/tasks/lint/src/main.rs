@@ -57,7 +57,7 @@ fn main() -> ExitCode {
                 eprintln!("{file}:{line}:{column}: {rule}: {message}");
             }
             eprintln!(
-                "{} findings in {} files",
+                "findings: {}, files: {}",
                 report.findings.len(),
                 report.files
             );
