@@ -144,6 +144,8 @@ pub struct Task {
     args: Vec<String>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     params: BTreeMap<String, Value>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    env: BTreeMap<String, String>,
     #[serde(skip_serializing_if = "Limits::is_empty")]
     limits: Limits,
     #[serde(skip_serializing_if = "Grants::is_empty")]
@@ -320,6 +322,13 @@ impl Task {
         self
     }
 
+    /// Sets one of its environment variables.
+    #[must_use]
+    pub fn env(mut self, name: &str, value: &str) -> Task {
+        self.env.insert(name.to_owned(), value.to_owned());
+        self
+    }
+
     /// Its fuel, about one unit an instruction: `"5G"`.
     #[must_use]
     pub fn fuel(mut self, fuel: &str) -> Task {
@@ -413,6 +422,7 @@ mod tests {
             Task::from_crate("z", "tasks/z")
                 .shards(3)
                 .param("width", 320)
+                .env("TZ", "UTC")
                 .grant_env(["LANG"])
                 .fuel("5G"),
         );
@@ -427,7 +437,7 @@ mod tests {
             concat!(
                 r#"{"schema":"sykli-wasm/1","pipeline":{"name":"p"},"task":{"#,
                 r#""z":{"crate":"tasks/z","foreach":{"shards":3},"params":{"width":320},"#,
-                r#""limits":{"fuel":"5G"},"grants":{"env":["LANG"]}},"#,
+                r#""env":{"TZ":"UTC"},"limits":{"fuel":"5G"},"grants":{"env":["LANG"]}},"#,
                 r#""a":{"component":"a.wasm","after":["z"],"foreach":{"matrix":{"os":["x","y"]}}}}}"#,
             )
         );
