@@ -100,7 +100,7 @@ impl CodeCache {
             Mode::empty(),
         );
         let file = File::from(file.ok()?);
-        let entry = read(&file, key);
+        let entry = ours(&file).then(|| read(&file, key)).flatten();
         match entry {
             Some(_) => touch(&file),
             None => {
@@ -184,6 +184,13 @@ impl CodeCache {
         }
         Ok(())
     }
+}
+
+/// Whether this user alone can have written the entry: the folder may once have been open to others.
+fn ours(file: &File) -> bool {
+    rustix::fs::fstat(file).is_ok_and(|stat| {
+        stat.st_uid == rustix::process::geteuid().as_raw() && stat.st_mode & 0o022 == 0
+    })
 }
 
 /// Marks an entry as used, for pruning. Once an hour is enough.

@@ -251,6 +251,11 @@ fn load(engine: &Engine, request: &ExecRequest) -> Result<Component, NodeError> 
         path: path.clone(),
         message,
     };
+    // A pipe or a device has no end, and an opener of one may wait for ever.
+    let regular = std::fs::metadata(path).map(|found| found.is_file() || found.is_dir());
+    if regular.is_ok_and(|regular| !regular) {
+        return Err(missing("it is no regular file".to_owned()));
+    }
     let bytes = std::fs::read(path).map_err(|error| {
         missing(match error.kind() {
             io::ErrorKind::NotFound => "there is no such file".to_owned(),

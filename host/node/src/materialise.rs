@@ -165,6 +165,7 @@ pub fn materialise(
         store,
         root: &root,
         root_fd,
+        protected,
         swept: RefCell::default(),
     };
     for output in wanted {
@@ -287,6 +288,7 @@ struct Place<'a> {
     store: &'a Store,
     root: &'a Path,
     root_fd: OwnedFd,
+    protected: &'a Protected,
     /// Folders in which what killed processes left is removed.
     swept: RefCell<BTreeSet<String>>,
 }
@@ -294,7 +296,7 @@ struct Place<'a> {
 impl Place<'_> {
     fn write(&self, output: &Output) -> Result<(), Refused> {
         let (folder, name) = output.path.rsplit_once('/').unwrap_or(("", &output.path));
-        let folder_fd = self.folder(folder)?;
+        let folder_fd = self.folder(folder, name)?;
         if self.swept.borrow_mut().insert(folder.to_owned()) {
             temp::sweep(&folder_fd);
         }
@@ -327,7 +329,7 @@ impl Place<'_> {
 
     /// Opens the folder that an output goes to, making what is missing. No step follows a link: where one is on the way
     /// and ends inside the project, its end is walked to instead.
-    fn folder(&self, folder: &str) -> Result<OwnedFd, Refused> {
+    fn folder(&self, folder: &str, name: &str) -> Result<OwnedFd, Refused> {
         match self.walk(folder) {
             Err(Step::Link(at)) => {
                 let real = self
@@ -341,7 +343,10 @@ impl Place<'_> {
                 let rest = folder.get(at.len()..).unwrap_or_default();
                 let resolved = format!("{real}{rest}");
                 let resolved = resolved.trim_start_matches('/');
-                if let Some(what) = protector(&format!("{resolved}/-"), &Protected::default()) {
+                // What is protected is so by every name: a link must not lead around it.
+                let real_path = format!("{resolved}/{name}");
+                let real_path = real_path.trim_start_matches('/');
+                if let Some(what) = protector(real_path, self.protected) {
                     return Err(Refused::Protected(what));
                 }
                 // One more link after that is one too many: nobody needs it, and a circle ends here.

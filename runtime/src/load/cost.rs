@@ -24,9 +24,9 @@ const TYPES: u64 = 100_000;
 const BLOCKS: u64 = 25_000;
 const ALL_BLOCKS: u64 = 600_000;
 const LOOPS: u64 = 2_000;
-const LOOP_DEPTH: u64 = 64;
+const LOOP_DEPTH: u64 = 16;
 /// Locals × blocks of one function, and of all: where blocks join, every local is joined.
-const JOINS: u64 = 1_000_000;
+const JOINS: u64 = 300_000;
 const ALL_JOINS: u64 = 8_000_000;
 /// Values passed by calls and branches of one function, and of all: two bytes of a call can pass hundreds.
 const PASSED: u64 = 150_000;

@@ -49,6 +49,12 @@ pub(crate) fn read(path: &Path, owner: Owner) -> Result<Vec<Raw>, CliError> {
                 &error,
             ));
         }
+        Ok(meta) if !meta.is_file() => {
+            return Err(CliError::usage(
+                "config::unreadable",
+                format!("{} is no regular file", path.display()),
+            ));
+        }
         Ok(meta) if meta.len() > MAX_BYTES => {
             return Err(CliError::usage(
                 "config::too-large",

@@ -179,9 +179,15 @@ impl<'a> Files<'a> {
                 .hint(format!("if it is a folder, all that is in it: `{pattern}/**`"))
         } else {
             let message = format!("{quoted} of task `{}` matches no file", task.name);
-            at.diagnostic("pipeline::empty-glob", message)
-                .label("matches nothing")
-                .hint("paths are relative to the pipeline's folder; `**` goes into folders, `*` does not")
+            let empty = at
+                .diagnostic("pipeline::empty-glob", message)
+                .label("matches nothing");
+            match written {
+                // Then the pattern is right, and the reason is another.
+                Some(_) => empty,
+                None => empty
+                    .hint("paths are relative to the pipeline's folder; `**` goes into folders, `*` does not"),
+            }
         };
         if let Some((_, writer)) = written {
             return diagnostic

@@ -67,18 +67,35 @@ fn apply(
         Mode::empty(),
     )?;
     for path in &changes.removed {
+        if is_protected(path) {
+            problems.push(format!("`{path}` was not removed: {PROTECTED}"));
+            continue;
+        }
         match remove(&root, path) {
             Ok(()) => report.removed.push(place.join(path)),
             Err(error) => problems.push(format!("`{path}` could not be removed: {error}")),
         }
     }
     for file in &changes.files {
+        if is_protected(&file.path) {
+            problems.push(format!("`{}` was not written: {PROTECTED}", file.path));
+            continue;
+        }
         match write(&root, file) {
             Ok(()) => report.written.push(place.join(&file.path)),
             Err(error) => problems.push(format!("`{}`: {error}", file.path)),
         }
     }
     Ok(())
+}
+
+/// A guest that could write there would have code of its own run outside the sandbox by the next commit or run.
+const PROTECTED: &str = "no guest writes below .git or .sykli";
+
+/// On file systems without case, `.GIT` is `.git`.
+fn is_protected(path: &str) -> bool {
+    path.split('/')
+        .any(|name| name.eq_ignore_ascii_case(".git") || name.eq_ignore_ascii_case(".sykli"))
 }
 
 /// The folder of `path` below `root`, and the last name. Links on the way are refused; `make` makes what is missing.
@@ -113,8 +130,9 @@ fn write(root: &OwnedFd, file: &ChangedFile) -> io::Result<()> {
     let (folder, name) = parent(root, &file.path, true)?;
     // A name of its own for this process: two that write the same folder do not meet.
     let temporary = format!(".sykli-{}.tmp", std::process::id());
-    let flags =
-        OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    // What has the name already is removed, never written through: it may be a link to something else.
+    let _ = unlinkat(&folder, &temporary, AtFlags::empty());
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let mut to = File::from(openat(
         &folder,
         &temporary,

@@ -98,6 +98,13 @@ pub(super) fn run(
         let stamp = match stamps.and_then(|stamps| stamps.get(at)) {
             Some(stamp) => *stamp,
             None => match std::fs::metadata(path) {
+                // A pipe or a device has no end, and an opener of one may wait for ever.
+                Ok(found) if !found.is_file() => {
+                    let source =
+                        io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file");
+                    outcomes.push(Some(Err(unreadable(path, source))));
+                    continue;
+                }
                 Ok(found) => Stamp::of(&found),
                 Err(source) => {
                     outcomes.push(Some(Err(unreadable(path, source))));

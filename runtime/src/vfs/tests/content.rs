@@ -235,7 +235,7 @@ fn a_full_or_lost_spool_is_the_hosts_fault() {
     assert_eq!(fs.put("f", "x"), err(Io));
     let error = fs.vfs.host_error().unwrap();
     assert!(fs.vfs.finish().is_err());
-    assert!(error.message.starts_with("spooling"), "{error}");
+    assert!(error.message.starts_with("keeping a file"), "{error}");
 }
 
 #[test]
