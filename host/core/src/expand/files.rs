@@ -174,20 +174,13 @@ impl<'a> Files<'a> {
             let missing = at
                 .diagnostic("pipeline::missing-input", message)
                 .label("no such file");
-            missing
-                .hint("paths are relative to the pipeline's folder, and upper case differs from lower case")
-                .hint(format!("if it is a folder, all that is in it: `{pattern}/**`"))
+            missing.hint(format!(
+                "if it is a folder, all that is in it: `{pattern}/**`"
+            ))
         } else {
             let message = format!("{quoted} of task `{}` matches no file", task.name);
-            let empty = at
-                .diagnostic("pipeline::empty-glob", message)
-                .label("matches nothing");
-            match written {
-                // Then the pattern is right, and the reason is another.
-                Some(_) => empty,
-                None => empty
-                    .hint("paths are relative to the pipeline's folder; `**` goes into folders, `*` does not"),
-            }
+            at.diagnostic("pipeline::empty-glob", message)
+                .label("matches nothing")
         };
         if let Some((_, writer)) = written {
             return diagnostic
@@ -203,7 +196,9 @@ impl<'a> Files<'a> {
         if !candidates.is_empty() {
             return diagnostic.hint("`.git`, `.sykli` and `target` folders are no inputs; `target` is where it is named");
         }
-        diagnostic
+        diagnostic.hint(
+            "paths are relative to the pipeline's folder; `**` goes into folders, `*` does not",
+        )
     }
 
     fn writer(&self, file: usize) -> Option<&'a Task> {

@@ -236,6 +236,7 @@ fn a_full_or_lost_spool_is_the_hosts_fault() {
     let error = fs.vfs.host_error().unwrap();
     assert!(fs.vfs.finish().is_err());
     assert!(error.message.starts_with("keeping a file"), "{error}");
+    assert!(!error.no_space, "{error}");
 }
 
 #[test]
