@@ -11,6 +11,10 @@ use crate::Ran;
 /// Until it starts, the new process shares this one's memory, and the kernel counts that too: a test that measures keeps
 /// itself small.
 #[must_use]
+#[allow(
+    clippy::zombie_processes,
+    reason = "it is waited for, by its number: the standard library's wait does not tell what it used"
+)]
 pub fn peak(command: &mut Command) -> (Ran, u64) {
     let mut child = command
         .stdin(Stdio::null())
