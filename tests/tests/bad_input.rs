@@ -381,14 +381,14 @@ fn on_a_small_disk(folder: &str, size: &str, codes: &[&str]) {
 
 #[test]
 fn a_full_disk_under_the_cache_fails_the_task_and_loses_nothing() {
-    for size in ["16k", "64k", "200k", "500k", "1m", "2m", "3m", "4m", "6m"] {
+    for size in ["16k", "200k", "1m", "3m", "6m"] {
         on_a_small_disk("cache", size, &["task::disk-full", "cache::full"]);
     }
 }
 
 #[test]
 fn a_full_disk_under_the_state_is_said_and_loses_nothing() {
-    for size in ["4k", "16k", "32k", "64k", "128k"] {
+    for size in ["4k", "32k", "128k"] {
         on_a_small_disk("state", size, &["journal::full"]);
     }
 }

@@ -207,6 +207,7 @@ fn what_wants_too_much_memory_or_too_many_things_is_refused() {
         case("memory-hog", &[]).says("refused after"),
         case("memories-50", &[]).fails("task::limit", "more than 4 linear memories"),
         case("memory-huge", &[]).fails("task::memory", "more than its limit of 64MiB"),
+        case("tables-9", &[]).fails("task::limit", "tables"),
         case("instances-100", &[]).fails("task::limit", "core instances"),
         case("stack-bomb", &[]).fails("task::limit", "stack"),
         case("open-files", &["handle-flood", "files"]).fails("task::limit", "handles"),
@@ -214,19 +215,6 @@ fn what_wants_too_much_memory_or_too_many_things_is_refused() {
         case("open-sockets", &["handle-flood", "sockets"]).says("refused after"),
         case("panic", &[]).fails("task::trap", "a panic or abort of the guest"),
     ]);
-}
-
-#[test]
-fn a_table_too_large_is_refused_before_anything_runs() {
-    let project = project(&[case("tables-9", &[])]);
-    let ran = project.run(&["run", "--json"]).expect(2);
-    let document: Value = serde_json::from_str(&ran.stdout).unwrap();
-    assert_eq!(document["code"], "component::unusable", "{document:#}");
-    let message = document["message"].as_str().unwrap();
-    assert!(message.contains("tables-9.wasm"), "{message}");
-    project
-        .run(&["run", "--filter", "after-tables-9"])
-        .expect(0);
 }
 
 #[test]

@@ -149,15 +149,7 @@ impl Node {
             told.warnings.extend(serving.join().unwrap_or_default());
             ended
         })?;
-        for problem in &exported.refused {
-            events(RunEvent::Problem(problem.clone()));
-        }
-        for message in &exported.warnings {
-            events(RunEvent::Warning {
-                message: message.clone(),
-            });
-            told.warnings.push(message.clone());
-        }
+        tell(&exported, events, &mut told.warnings);
         // What was declared and is not where it belongs makes no success.
         if !exported.refused.is_empty() && status.outcome == RunOutcome::Passed {
             status.outcome = RunOutcome::Failed;
@@ -271,6 +263,19 @@ impl Node {
             pool.finish();
         }
         Ok(end)
+    }
+}
+
+/// What the export has to say.
+fn tell(exported: &Exported, events: &(dyn Fn(RunEvent) + Sync), warnings: &mut Vec<String>) {
+    for problem in &exported.refused {
+        events(RunEvent::Problem(problem.clone()));
+    }
+    for message in &exported.warnings {
+        events(RunEvent::Warning {
+            message: message.clone(),
+        });
+        warnings.push(message.clone());
     }
 }
 
