@@ -76,7 +76,7 @@ params    = { b = 2, a = [1, { z = 1, y = "{os}" }] }
 
 [task.gather]
 component = "copy.wasm"
-after     = ["each", "many", "parts", "told", "work"]
+after     = ["each", "many", "told", "work"]
 args      = ["/in", "/out/all"]
 outputs   = ["all/**"]
 export    = false

@@ -113,7 +113,7 @@ grants    = { clock = true }
     project
 }
 
-/// One task that exits with 3, one that traps, one that is skipped, one that has nothing to do with them.
+/// One task that exits with 1, one that traps, one that is skipped, one that has nothing to do with them.
 fn failing() -> Project {
     let project = Project::new();
     for name in ["exit-code", "panic", "noop"] {
@@ -127,7 +127,7 @@ schema = "sykli-wasm/1"
 name = "failing"
 [task.exits]
 component = "exit-code.wasm"
-args      = ["3"]
+args      = ["1"]
 [task.traps]
 component = "panic.wasm"
 [task.waits]
@@ -140,25 +140,22 @@ component = "noop.wasm"
     project
 }
 
-/// Pipelines that cannot begin, and the code that the error has.
+/// Tasks that cannot begin, and the code that is told.
 const INVALID: [(&str, &str); 5] = [
     (
-        "schema = \"sykli-wasm/1\"\n[task.a]\ncomponent = \"a.wasm\"\nafter = [\"a\"]\n",
+        "component = \"noop.wasm\"\nafter = [\"a\"]",
         "pipeline::cycle",
     ),
     (
-        "schema = \"sykli-wasm/1\"\n[task.a]\ncomponent = \"a.wasm\"\ninptus = []\n",
+        "component = \"noop.wasm\"\ninptus = []",
         "pipeline::unknown-key",
     ),
     (
-        "schema = \"sykli-wasm/1\"\n[task.a]\ncomponent = \"a.wasm\"\ninputs = [\"none/*\"]\n",
+        "component = \"noop.wasm\"\ninputs = [\"none/*\"]",
         "pipeline::empty-glob",
     ),
-    ("schema = \"sykli-wasm/1\"\n[task.a\n", ""),
-    (
-        "schema = \"sykli-wasm/1\"\n[task.a]\ncomponent = \"a.wasm\"\n",
-        "component::missing",
-    ),
+    ("component = \"noop.wasm", "pipeline::"),
+    ("component = \"none.wasm\"", "pipeline::missing-program"),
 ];
 
 #[test]
@@ -230,8 +227,8 @@ fn a_run_that_fails() {
         instances.iter().find(is).unwrap().clone()
     };
     let exits = one("exits");
-    assert_eq!(exits["failure"]["exit_code"], 3);
-    assert_eq!(exits["failure"]["stdout_tail"], "leaving with 3\n");
+    assert_eq!(exits["failure"]["exit_code"], 1);
+    assert_eq!(exits["failure"]["stdout_tail"], "leaving with 1\n");
     assert_eq!(exits["failure"]["stderr_tail"], "on standard error too\n");
     let traps = one("traps");
     assert_eq!(traps["failure"]["code"], "task::trap");
@@ -302,11 +299,12 @@ fn a_pipeline_that_is_valid_and_those_that_are_not() {
     );
     for (text, code) in INVALID {
         let project = Project::new();
-        project.write("sykli.toml", text);
+        project.guest("noop");
+        project.write(
+            "sykli.toml",
+            format!("schema = \"sykli-wasm/1\"\n[task.a]\n{text}\n"),
+        );
         for command in ["run", "validate", "plan"] {
-            if command == "validate" && code == "component::missing" {
-                continue;
-            }
             for format in ["json", "ndjson"] {
                 let doc = document(&project, &[command, "--format", format], "error", 2);
                 let told = doc.to_string();
@@ -334,8 +332,11 @@ fn an_exec_that_ends_well_one_that_does_not_and_one_that_cannot_begin() {
     assert_eq!(doc["stdout"], "leaving with 0\n");
     assert_eq!(doc["stderr"], "on standard error too\n");
     assert_eq!(doc["failure"], Value::Null);
-    let doc = exec("exit-code", &["7"], "exec", 7);
-    assert_eq!(doc["exit_code"], 7);
+    let doc = exec("exit-code", &["1"], "exec", 1);
+    assert_eq!(
+        (&doc["exit_code"], &doc["failure"]),
+        (&1.into(), &Value::Null)
+    );
     let doc = exec("panic", &[], "exec", 1);
     assert_eq!(doc["failure"]["code"], "task::trap");
     let doc = exec("big-output", &["10", "3"], "exec", 0);
