@@ -161,7 +161,12 @@ impl Project {
     /// Gives any command this project's home, and takes away what would change how `sykli` behaves.
     pub fn settle(&self, command: &mut Command) {
         for (name, _) in std::env::vars_os() {
-            if name.to_string_lossy().starts_with("SYKLI_") {
+            // Cargo's own would make every `exec` one of its test runs.
+            let theirs = ["SYKLI_", "CARGO_MANIFEST_", "CARGO_PKG_"];
+            if theirs
+                .iter()
+                .any(|prefix| name.to_string_lossy().starts_with(prefix))
+            {
                 command.env_remove(name);
             }
         }
