@@ -50,9 +50,7 @@ impl Converter {
     /// What `event` says; several for output, none for what renderers need not know.
     pub(crate) fn events(&mut self, event: RunEvent) -> Vec<Event> {
         match event {
-            RunEvent::Warning { message } => vec![Event::Warning {
-                message: plain_text(&message),
-            }],
+            RunEvent::Warning { message } => vec![warning(&message)],
             RunEvent::Problem(one) => vec![Event::Problem(problem(one))],
             RunEvent::Build(build) => vec![build_event(build)],
             RunEvent::Planned {
@@ -236,6 +234,12 @@ fn counts(counts: events::Counts) -> Counts {
         failed: counts.failed,
         skipped: counts.skipped,
         cancelled: counts.cancelled,
+    }
+}
+
+fn warning(message: &str) -> Event {
+    Event::Warning {
+        message: plain_text(message),
     }
 }
 
