@@ -1,7 +1,7 @@
 //! Input that is wrong and machines that let one down: a clear error with place, code and hint on standard error and in
 //! the JSON document, the right exit code, nothing lost, no panic. Disks are filled in a private mount namespace.
 
-#![allow(clippy::unwrap_used, clippy::expect_used)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr)]
 
 use std::fs;
 use std::path::Path;
