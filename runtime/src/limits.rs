@@ -107,11 +107,8 @@ impl ResourceLimiter for Meter {
     fn memory_grow_failed(&mut self, error: wasmtime::Error) -> wasmtime::Result<()> {
         // The guest was allowed this growth and does not get it. To answer -1 would make its result depend on this
         // host, so the run ends instead, as a fault of the host's.
-        if self.refused_memory.is_none() {
-            self.host_failure = Some(error.to_string());
-            return Err(error);
-        }
-        Ok(())
+        self.host_failure = Some(error.to_string());
+        Err(error)
     }
 
     fn table_growing(

@@ -43,11 +43,12 @@ pub(crate) fn of(error: &wasmtime::Error, grant: &Grant, meter: &Meter) -> Statu
         _ => {}
     }
     let backtrace = error.downcast_ref::<WasmBacktrace>();
-    // A guest that is refused memory traps: by its allocator's abort, or by the null pointer it did not check.
-    let gives_up = matches!(
-        trap,
-        None | Some(Trap::UnreachableCodeReached | Trap::MemoryOutOfBounds)
-    );
+    // A guest that is refused memory traps, by its allocator's abort or by the null pointer it did not check; one that
+    // asks for too much from the start never begins to run.
+    let gives_up = match trap {
+        None => backtrace.is_none(),
+        Some(trap) => matches!(trap, Trap::UnreachableCodeReached | Trap::MemoryOutOfBounds),
+    };
     if let Some(wanted) = meter.refused_memory().filter(|_| gives_up) {
         return Status::Limit(Limit::Memory {
             limit: grant.memory_bytes,
