@@ -306,8 +306,8 @@ mod tests {
         );
         let nested =
             |depth: usize| format!("(func {}{})", "(loop ".repeat(depth), ")".repeat(depth));
-        assert_eq!(refusal(&nested(60)), "");
-        assert_eq!(refusal(&nested(100)), "loops within loops");
+        assert_eq!(refusal(&nested(16)), "");
+        assert_eq!(refusal(&nested(17)), "loops within loops");
         assert_eq!(
             refusal(&format!("(func {})", "(block)".repeat(30_000))),
             "blocks in one function"
@@ -317,9 +317,9 @@ mod tests {
             refusal(&format!("(func (local {locals}) {})", loops(1_000))),
             "locals × blocks in one function"
         );
-        let part = format!("(func (local {locals}) {})", loops(600));
+        let part = format!("(func (local {locals}) {})", loops(150));
         assert_eq!(refusal(&part), "");
-        assert_eq!(refusal(&part.repeat(10)), "locals × blocks");
+        assert_eq!(refusal(&part.repeat(40)), "locals × blocks");
     }
 
     #[test]

@@ -107,11 +107,7 @@ impl Converter {
                 message,
                 fields: fields.into_iter().collect(),
             }],
-            RunEvent::TaskSettled(settled) => {
-                let mut all = self.rest_of(&settled.task, &settled.label);
-                all.push(Event::TaskSettled(instance(*settled)));
-                all
-            }
+            RunEvent::TaskSettled(settled) => self.settled(*settled),
             RunEvent::Snapshot(snapshot) => vec![Event::Progress {
                 counts: counts(snapshot.counts.settled),
                 running: snapshot.counts.running,
@@ -120,6 +116,12 @@ impl Converter {
             // The command sums the run up itself: it knows the exported files.
             RunEvent::Finished { .. } => Vec::new(),
         }
+    }
+
+    fn settled(&mut self, settled: TaskSettled) -> Vec<Event> {
+        let mut all = self.rest_of(&settled.task, &settled.label);
+        all.push(Event::TaskSettled(instance(settled)));
+        all
     }
 
     fn output(
