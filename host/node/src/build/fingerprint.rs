@@ -41,8 +41,8 @@ const VARIABLES: [&str; 12] = [
     "RUSTUP_TOOLCHAIN",
     "PATH",
 ];
-/// File systems round times; a file written this shortly before cargo was asked counts as written after.
-const TIME_GRANULARITY: Duration = Duration::from_millis(20);
+/// File systems round times: a file written this shortly before cargo was asked may have been written after.
+pub(super) const TIME_GRANULARITY: Duration = Duration::from_millis(20);
 
 /// What tells a file from its changed self.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -87,10 +87,9 @@ pub(super) fn of(
     before: Option<SystemTime>,
 ) -> Option<String> {
     let mut hasher = blake3::Hasher::new();
-    let limit = before.and_then(|time| time.checked_sub(TIME_GRANULARITY));
     let mut files = 0;
     for package in packages {
-        hash_folder(package, 0, limit, &mut files, &mut hasher)?;
+        hash_folder(package, 0, before, &mut files, &mut hasher)?;
     }
     hash_settings(crate_dir, packages, &mut hasher);
     hash_toolchain(&mut hasher);
