@@ -128,10 +128,13 @@ fn kind(trap: Trap) -> TrapKind {
 /// The frames, innermost first, with the names that wasmtime demangles when it prints them.
 fn frames(backtrace: &WasmBacktrace) -> Vec<String> {
     let text = backtrace.to_string();
-    let lines = text
-        .lines()
-        .skip(1)
-        .map(|line| shorten(line.trim().to_owned()));
+    // Numbering is the reader's: a list says by itself which frame is the how-manieth.
+    let unnumbered = |line: &str| {
+        let line = line.trim();
+        let rest = line.trim_start_matches(|c: char| c.is_ascii_digit());
+        rest.strip_prefix(':').unwrap_or(line).trim().to_owned()
+    };
+    let lines = text.lines().skip(1).map(|line| shorten(unnumbered(line)));
     lines.take(limits::BACKTRACE_FRAMES).collect()
 }
 

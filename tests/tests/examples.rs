@@ -168,7 +168,8 @@ fn ci_stops_at_what_is_wrong(project: &Project) {
         ran.stderr
     );
     assert!(
-        ran.stderr.contains("right: \"hello-world\""),
+        ran.stderr
+            .contains("right: [\"news\", \"news-2\", \"news-2-2\""),
         "{}",
         ran.stderr
     );
