@@ -203,12 +203,17 @@ fn sort_out(outputs: Vec<Output>, protected: &Protected, done: &mut Materialised
     by_path.into_values().collect()
 }
 
+/// The part of `path` below which no guest's file is ever written: code of its own would run outside the sandbox by the
+/// next commit or run.
+pub(crate) fn never_written(path: &str) -> Option<&str> {
+    // On file systems without case, `.GIT` is `.git`.
+    path.split('/')
+        .find(|name| name.eq_ignore_ascii_case(".git") || name.eq_ignore_ascii_case(".sykli"))
+}
+
 /// What keeps `path` from being written, if anything does.
 fn protector(path: &str, protected: &Protected) -> Option<String> {
-    // On file systems without case, `.GIT` is `.git`.
-    let ours =
-        |name: &&str| name.eq_ignore_ascii_case(".git") || name.eq_ignore_ascii_case(".sykli");
-    if let Some(name) = path.split('/').find(ours) {
+    if let Some(name) = never_written(path) {
         return Some(name.to_owned());
     }
     let covers = |what: &&String| {

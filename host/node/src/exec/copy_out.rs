@@ -15,6 +15,7 @@ use rustix::io::Errno;
 use sykli_runtime::{ChangedFile, Changes, Content};
 
 use super::{ExecReport, ExecRequest, OUT};
+use crate::materialise::never_written;
 use crate::run::failure;
 
 /// Bytes copied at once.
@@ -67,7 +68,7 @@ fn apply(
         Mode::empty(),
     )?;
     for path in &changes.removed {
-        if is_protected(path) {
+        if never_written(path).is_some() {
             problems.push(format!("`{path}` was not removed: {PROTECTED}"));
             continue;
         }
@@ -77,7 +78,7 @@ fn apply(
         }
     }
     for file in &changes.files {
-        if is_protected(&file.path) {
+        if never_written(&file.path).is_some() {
             problems.push(format!("`{}` was not written: {PROTECTED}", file.path));
             continue;
         }
@@ -89,14 +90,7 @@ fn apply(
     Ok(())
 }
 
-/// A guest that could write there would have code of its own run outside the sandbox by the next commit or run.
 const PROTECTED: &str = "no guest writes below .git or .sykli";
-
-/// On file systems without case, `.GIT` is `.git`.
-fn is_protected(path: &str) -> bool {
-    path.split('/')
-        .any(|name| name.eq_ignore_ascii_case(".git") || name.eq_ignore_ascii_case(".sykli"))
-}
 
 /// The folder of `path` below `root`, and the last name. Links on the way are refused; `make` makes what is missing.
 fn parent<'a>(root: &OwnedFd, path: &'a str, make: bool) -> io::Result<(OwnedFd, &'a str)> {
