@@ -19,7 +19,10 @@
 //!
 //! - An instance starts only after every instance of every task in its `after` has settled as passed or cached. That is
 //!   counted by declared task, so two tasks of 1,000 instances each cost two counters, not a million edges.
-//! - At most `slots` instances execute; at most [`PREPARE_AHEAD`] × `slots` are being prepared or wait prepared.
+//! - At most `slots` instances execute; at most `prepare_ahead` × `slots` are being prepared or wait prepared.
+//! - Instances of a task whose attempts are short ([`SHORT_US`]) are handed out ahead, at most `hand_ahead` × `slots` of
+//!   them, so that a worker finds its next one without asking. The caller's workers take what is handed out in order;
+//!   what is behind the first `slots` has not started, is shown as ready, and is cancelled when nothing may start.
 //! - Among those that may start, the longest way to the end of the run goes first, then the lowest id.
 //! - Every grant of an instance to a worker has its own [`Attempt`]. A reply that carries another, or that comes twice,
 //!   or when nothing was asked, changes nothing.
@@ -50,9 +53,12 @@ use std::sync::Arc;
 pub use event::{Action, Event, Failure, RunOutcome, RunStatus, SettledKind, StopReason, Verdict};
 pub use state::Counts;
 
-/// How many instances may be in preparation or prepared, for each slot. More would only take memory: what is prepared
-/// waits for a slot.
+/// How many instances may be in preparation or prepared, for each slot, where the options do not say. More would only
+/// take memory: what is prepared waits for a slot.
 pub const PREPARE_AHEAD: usize = 4;
+/// A task whose attempts take less than this on average, in microseconds, is handed out ahead. What is urgent waits no
+/// longer than `hand_ahead` such attempts for its slot.
+pub const SHORT_US: u64 = 500;
 /// How long cancelled instances are waited for, in milliseconds.
 pub const CANCEL_GRACE_MS: u64 = 10_000;
 /// The most failures that are remembered with their reasons; all are counted.
@@ -65,6 +71,10 @@ pub const MAX_MESSAGE_CHARS: usize = 1000;
 pub struct RunOptions {
     /// How many instances execute at once; 0 is taken for 1.
     pub slots: u32,
+    /// How many instances of short tasks are handed out beyond the slots, for each slot; 0 for none.
+    pub hand_ahead: u32,
+    /// How many instances may be in preparation or prepared, for each slot; 0 for [`PREPARE_AHEAD`].
+    pub prepare_ahead: u32,
     /// Whether a failure leaves what does not depend on it running.
     pub keep_going: bool,
     /// How long the run may take, in milliseconds.
@@ -97,6 +107,9 @@ type Rank = (Reverse<u64>, TaskId);
 pub struct Run {
     plan: Arc<Plan>,
     slots: usize,
+    /// Instances that may be handed out at once, waiting ones included.
+    most_handed_out: usize,
+    most_prepared: usize,
     keep_going: bool,
     timeout_ms: Option<u64>,
     phase: Phase,
@@ -111,7 +124,9 @@ pub struct Run {
     /// Declared tasks that may be prepared and have instances left, ranked by their first instance.
     eligible: BTreeMap<Rank, usize>,
     ready: BTreeSet<Rank>,
+    /// Handed out and not ended. The first `slots` of them by [`Running::order`] execute.
     running: BTreeSet<TaskId>,
+    handed_out: u64,
     failures: Vec<Failed>,
 }
 
@@ -121,9 +136,16 @@ impl Run {
     pub fn new(plan: Arc<Plan>, options: RunOptions) -> Run {
         let (groups, tasks) = group::build(&plan, options.selected.as_deref());
         let waiting = groups.iter().map(|group| group.tally.waiting).sum();
+        let slots = options.slots.max(1) as usize;
+        let prepare_ahead = match options.prepare_ahead {
+            0 => PREPARE_AHEAD,
+            ahead => ahead as usize,
+        };
         Run {
             plan,
-            slots: options.slots.max(1) as usize,
+            slots,
+            most_handed_out: slots.saturating_mul(1 + options.hand_ahead as usize),
+            most_prepared: slots.saturating_mul(prepare_ahead),
             keep_going: options.keep_going,
             timeout_ms: options.timeout_ms,
             phase: Phase::NotBegun,
@@ -139,6 +161,7 @@ impl Run {
             eligible: BTreeMap::new(),
             ready: BTreeSet::new(),
             running: BTreeSet::new(),
+            handed_out: 0,
             failures: Vec::new(),
         }
     }
@@ -164,7 +187,8 @@ impl Run {
                 task,
                 attempt,
                 verdict,
-            } => self.attempt_finished(now, task, attempt, verdict, actions),
+                ran_us,
+            } => self.attempt_finished(now, (task, attempt), verdict, ran_us, actions),
             Event::Progress {
                 task,
                 attempt,
@@ -234,12 +258,13 @@ impl Run {
     /// Starts what may start, and ends the run when nothing is left.
     fn advance(&mut self, now: Tick, actions: &mut Vec<Action>) {
         if self.phase == Phase::Going {
-            while self.running.len() < self.slots
-                && let Some((_, task)) = self.ready.pop_first()
+            while let Some(&(_, task)) = self.ready.first()
+                && self.may_hand_out(task)
             {
+                self.ready.pop_first();
                 self.execute(now, task, actions);
             }
-            while self.tally.prepared_ahead() < PREPARE_AHEAD * self.slots
+            while self.tally.prepared_ahead() < self.most_prepared
                 && let Some(task) = self.next_eligible()
             {
                 self.group_mut(task).started.get_or_insert(now);
@@ -252,13 +277,19 @@ impl Run {
         }
     }
 
+    /// Whether a slot is free, or will be so soon that it should find its next instance waiting.
+    fn may_hand_out(&self, task: TaskId) -> bool {
+        let group = &self.groups[self.plan.tasks[task.index()].task];
+        self.running.len() < self.slots
+            || (self.running.len() < self.most_handed_out && group.is_short())
+    }
+
     fn execute(&mut self, now: Tick, task: TaskId, actions: &mut Vec<Action>) {
         if let State::Ready { digest, attempt } = self.tasks[task.index()] {
             self.running.insert(task);
-            self.set(
-                task,
-                State::Running(Box::new(Running::new(digest, attempt, now))),
-            );
+            self.handed_out += 1;
+            let running = Running::new(digest, attempt, now, self.handed_out);
+            self.set(task, State::Running(Box::new(running)));
             actions.push(Action::Execute { task, attempt });
         }
     }
@@ -318,9 +349,9 @@ impl Run {
     fn attempt_finished(
         &mut self,
         now: Tick,
-        task: TaskId,
-        attempt: Attempt,
+        (task, attempt): (TaskId, Attempt),
         verdict: Verdict,
+        ran_us: u64,
         actions: &mut Vec<Action>,
     ) {
         let Some(State::Running(running)) = self.state(task) else {
@@ -329,11 +360,13 @@ impl Run {
         if running.attempt != attempt {
             return;
         }
-        let (digest, ms) = (running.digest, now.ms_since(running.since));
+        let (digest, recalled) = (running.digest, running.recalled);
         let group = self.group_mut(task);
-        group.busy_ms = group.busy_ms.saturating_add(ms);
+        group.busy_us = group.busy_us.saturating_add(ran_us);
+        group.ended_attempts += 1;
         let budget_left = attempt.0 <= group.retries;
-        let cancelling = matches!(self.phase, Phase::Stopping(reason) if reason.cancels());
+        let cancelling =
+            recalled || matches!(self.phase, Phase::Stopping(reason) if reason.cancels());
         let (failure, retryable) = match verdict {
             Verdict::Passed => return self.settle(now, task, SettledKind::Passed, actions),
             Verdict::Failed { failure, retryable } => (failure, retryable),
@@ -441,13 +474,19 @@ impl Run {
         self.phase = Phase::Stopping(reason);
         if reason.cancels() {
             self.deadline = Some(now.after_ms(CANCEL_GRACE_MS));
-            for &task in &self.running {
-                if let State::Running(running) = &self.tasks[task.index()] {
-                    actions.push(Action::Cancel {
-                        task,
-                        attempt: running.attempt,
-                    });
-                }
+        }
+        let recalled = if reason.cancels() {
+            self.running.iter().copied().collect()
+        } else {
+            self.not_started()
+        };
+        for task in recalled {
+            if let State::Running(running) = &mut self.tasks[task.index()] {
+                running.recalled = true;
+                actions.push(Action::Cancel {
+                    task,
+                    attempt: running.attempt,
+                });
             }
         }
         self.eligible.clear();
@@ -460,6 +499,20 @@ impl Run {
                 self.settle(now, TaskId(id as u32), SettledKind::Cancelled, actions);
             }
         }
+    }
+
+    /// What is handed out beyond the slots, in the order in which it would start.
+    fn not_started(&self) -> Vec<TaskId> {
+        let order = |task: &TaskId| match &self.tasks[task.index()] {
+            State::Running(running) => running.order,
+            _ => 0,
+        };
+        if self.running.len() <= self.slots {
+            return Vec::new();
+        }
+        let mut all: Vec<TaskId> = self.running.iter().copied().collect();
+        all.sort_unstable_by_key(order);
+        all.split_off(self.slots)
     }
 
     /// Final for one instance, and where it was the last of its task, the way free for those after it.

@@ -1,7 +1,7 @@
 //! The invariants of a whole run, for tests to check after every step.
 
 use super::state::{State, Tally};
-use super::{PREPARE_AHEAD, Phase, Run};
+use super::{Phase, Run};
 use crate::id::TaskId;
 use std::cmp::Reverse;
 
@@ -32,13 +32,15 @@ impl Run {
             "the counts of the run are those of its instances"
         );
         assert!(
-            self.running.len() <= self.slots,
-            "no more execute than there are slots"
+            self.running.len() <= self.most_handed_out,
+            "no more is handed out than may be"
         );
         assert_eq!(self.running.len(), total.running as usize);
         assert_eq!(self.ready.len(), total.ready as usize);
+        // What is tried again waits beside what was prepared meanwhile.
+        let retried = self.most_handed_out - self.slots;
         assert!(
-            total.prepared_ahead() <= PREPARE_AHEAD * self.slots,
+            total.prepared_ahead() <= self.most_prepared + retried,
             "preparation is bounded"
         );
         self.check_phase(&total);

@@ -65,6 +65,8 @@ pub enum Event {
         attempt: Attempt,
         /// What it came to.
         verdict: Verdict,
+        /// How long it ran, in microseconds; without the time that it waited for a worker.
+        ran_us: u64,
     },
     /// How far an attempt is.
     Progress {
@@ -93,14 +95,14 @@ pub enum Action {
         /// The instance.
         task: TaskId,
     },
-    /// Run it. Answer: `Finished`, with this attempt.
+    /// Run it, after those handed out before it. Answer: `Finished`, with this attempt.
     Execute {
         /// The instance.
         task: TaskId,
         /// The number that its answer must carry.
         attempt: Attempt,
     },
-    /// End an attempt early. Its `Finished` is still expected.
+    /// End an attempt early, or do not begin it. Its `Finished` is still expected.
     Cancel {
         /// The instance.
         task: TaskId,

@@ -3,6 +3,7 @@
 //! Dependencies are counted here, by declared task: a task is released when the last instance of the last task that it
 //! comes after has settled well. Called by [`super::Run::new`]; decides which instances a selection needs.
 
+use super::SHORT_US;
 use super::state::{State, Tally};
 use crate::expand::Plan;
 use crate::time::Tick;
@@ -27,10 +28,18 @@ pub(super) struct Group {
     pub(super) unsettled: u32,
     pub(super) tally: Tally,
     pub(super) retried: u32,
-    /// Time of all its attempts together.
-    pub(super) busy_ms: u64,
+    /// Time of all its ended attempts together, as their workers measured it, in microseconds.
+    pub(super) busy_us: u64,
+    pub(super) ended_attempts: u32,
     pub(super) started: Option<Tick>,
     pub(super) ended: Option<Tick>,
+}
+
+impl Group {
+    /// Whether its attempts were so short until now that asking for the next one would cost more than they do.
+    pub(super) fn is_short(&self) -> bool {
+        self.ended_attempts > 0 && self.busy_us / u64::from(self.ended_attempts) < SHORT_US
+    }
 }
 
 /// The groups by declared task and the states by id, as they are before a run begins.
@@ -57,7 +66,8 @@ pub(super) fn build(plan: &Plan, selected: Option<&[bool]>) -> (Vec<Group>, Vec<
                 ..Tally::default()
             },
             retried: 0,
-            busy_ms: 0,
+            busy_us: 0,
+            ended_attempts: 0,
             started: None,
             ended: None,
         });

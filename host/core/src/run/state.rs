@@ -19,7 +19,7 @@ pub(super) enum State {
     Preparing,
     /// Prepared, not cached; goes as `attempt` once a slot is free.
     Ready { digest: Digest, attempt: Attempt },
-    /// With a worker.
+    /// Handed out: with a worker, or next for one.
     Running(Box<Running>),
     /// Done with.
     Settled(SettledKind),
@@ -33,17 +33,23 @@ pub(super) struct Running {
     pub(super) digest: Digest,
     pub(super) attempt: Attempt,
     pub(super) since: Tick,
+    /// Its place among all that were handed out.
+    pub(super) order: u64,
+    /// It was asked back: ended by that, it counts as cancelled.
+    pub(super) recalled: bool,
     pub(super) done: u64,
     pub(super) total: u64,
     pub(super) message: String,
 }
 
 impl Running {
-    pub(super) fn new(digest: Digest, attempt: Attempt, since: Tick) -> Running {
+    pub(super) fn new(digest: Digest, attempt: Attempt, since: Tick, order: u64) -> Running {
         Running {
             digest,
             attempt,
             since,
+            order,
+            recalled: false,
             done: 0,
             total: 0,
             message: String::new(),

@@ -94,6 +94,8 @@ pub(super) struct Edge {
     pub(super) now: Tick,
     plan: Arc<Plan>,
     actions: Vec<Action>,
+    /// When each instance was last handed out: attempts here begin at once.
+    handed_out: BTreeMap<TaskId, Tick>,
 }
 
 impl Edge {
@@ -115,11 +117,18 @@ impl Edge {
             now: Tick(0),
             plan,
             actions: Vec::new(),
+            handed_out: BTreeMap::new(),
         }
     }
 
     pub(super) fn event(&mut self, event: Event) {
-        self.actions.extend(self.run.handle(self.now, event));
+        let actions = self.run.handle(self.now, event);
+        for action in &actions {
+            if let Action::Execute { task, .. } = action {
+                self.handed_out.insert(*task, self.now);
+            }
+        }
+        self.actions.extend(actions);
         self.run.sanity_check();
     }
 
@@ -169,10 +178,13 @@ impl Edge {
     }
 
     pub(super) fn verdict(&mut self, label: &str, attempt: u32, verdict: Verdict) {
+        let task = self.id(label);
+        let began = self.handed_out.get(&task).copied().unwrap_or(self.now);
         self.event(Event::Finished {
-            task: self.id(label),
+            task,
             attempt: Attempt(attempt),
             verdict,
+            ran_us: self.now.ms_since(began) * 1000,
         });
     }
 

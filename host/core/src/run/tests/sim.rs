@@ -5,7 +5,8 @@ use super::edge::{Spec, digest, failure, plan, task};
 use crate::expand::Plan;
 use crate::id::{Attempt, TaskId};
 use crate::run::{
-    Action, Event, PREPARE_AHEAD, Run, RunOptions, RunOutcome, RunStatus, SettledKind, Verdict,
+    Action, Event, PREPARE_AHEAD, Run, RunOptions, RunOutcome, RunStatus, SettledKind, StopReason,
+    Verdict,
 };
 use crate::time::Tick;
 use std::collections::{BTreeMap, BTreeSet};
@@ -73,6 +74,8 @@ impl World {
             .then(|| plan.tasks.iter().map(|_| rng.percent(40)).collect());
         let options = RunOptions {
             slots: rng.below(5) as u32,
+            hand_ahead: rng.below(4) as u32,
+            prepare_ahead: rng.below(12) as u32,
             keep_going: rng.percent(60),
             timeout_ms: rng.percent(15).then(|| rng.next() % 2000),
             selected,
@@ -144,7 +147,11 @@ impl World {
                     .iter()
                     .filter(|task| self.open(**task) && !executing(task))
                     .count();
-                assert!(ahead <= PREPARE_AHEAD * self.slots());
+                let most = match self.options.prepare_ahead {
+                    0 => PREPARE_AHEAD,
+                    most => most as usize,
+                };
+                assert!(ahead <= most * self.slots());
             }
             Action::Execute { task, attempt } => {
                 assert!(
@@ -167,13 +174,13 @@ impl World {
                     .executing
                     .iter()
                     .filter(|executing| self.open(executing.task));
-                assert!(
-                    executing.count() <= self.slots(),
-                    "no more execute than there are slots"
-                );
+                let most = self.slots() * (1 + self.options.hand_ahead as usize);
+                assert!(executing.count() <= most, "no more is handed out than may");
             }
             Action::Cancel { task, attempt } => {
-                let hung = self.rng.percent(30);
+                // What is only asked back has not begun: its worker answers.
+                let stopping = self.run.snapshot(self.now).stopping;
+                let hung = stopping != Some(StopReason::Failure) && self.rng.percent(30);
                 let at = self
                     .executing
                     .iter()
@@ -290,10 +297,12 @@ impl World {
         {
             self.final_failures.insert(task);
         }
+        let ran_us = self.rng.next() % 1500;
         self.event(Event::Finished {
             task,
             attempt,
             verdict,
+            ran_us,
         });
     }
 
@@ -318,11 +327,13 @@ impl World {
                 task,
                 attempt,
                 verdict: Verdict::Passed,
+                ran_us: 0,
             },
             1 => Event::Finished {
                 task,
                 attempt,
                 verdict: Verdict::NonResult { failure: failure() },
+                ran_us: 0,
             },
             2 => Event::Prepared {
                 task,
@@ -396,6 +407,7 @@ impl World {
                 task,
                 attempt,
                 verdict: Verdict::Passed,
+                ran_us: 0,
             });
         }
         self.event(Event::Interrupt);
