@@ -14,6 +14,7 @@ use std::hash::{Hash, Hasher};
 use std::io;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -95,8 +96,7 @@ struct Shared {
     fast: Flavour,
     portable: OnceLock<Result<Flavour, EngineError>>,
     loaded: Mutex<Loaded>,
-    turns: Mutex<Turns>,
-    freed: Condvar,
+    turns: Turns,
 }
 
 /// One wasmtime engine and what is linked for it.
@@ -107,10 +107,40 @@ struct Flavour {
     compatibility: [u8; 32],
 }
 
-/// Who may live and who waits to. Nobody is notified where nobody waits: that alone is a system call a run.
+/// How many more may live, and who waits to. Taking a turn while one is free, and giving it back while nobody waits, is
+/// one atomic step: no lock is shared by threads that run guests.
 struct Turns {
-    free: u32,
-    waiting: u32,
+    free: AtomicU32,
+    waiting: AtomicU32,
+    lock: Mutex<()>,
+    freed: Condvar,
+}
+
+impl Turns {
+    fn new(free: u32) -> Self {
+        Self {
+            free: AtomicU32::new(free),
+            waiting: AtomicU32::new(0),
+            lock: Mutex::new(()),
+            freed: Condvar::new(),
+        }
+    }
+
+    fn try_take(&self) -> bool {
+        let less = |free: u32| free.checked_sub(1);
+        self.free
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, less)
+            .is_ok()
+    }
+
+    fn give_back(&self) {
+        self.free.fetch_add(1, Ordering::SeqCst);
+        if self.waiting.load(Ordering::SeqCst) > 0 {
+            // Under the lock, so that nobody is between looking and waiting.
+            let _lock = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
+            self.freed.notify_one();
+        }
+    }
 }
 
 /// Components in memory. Each has a lock of its own, so that two threads that want the same compile it once and two that
@@ -145,11 +175,7 @@ impl Engine {
             fast: Flavour::new(Floats::Fast, slots)?,
             portable: OnceLock::new(),
             loaded: Mutex::default(),
-            turns: Mutex::new(Turns {
-                free: slots,
-                waiting: 0,
-            }),
-            freed: Condvar::new(),
+            turns: Turns::new(slots),
         };
         Ok(Self {
             shared: Arc::new(shared),
@@ -214,26 +240,25 @@ impl Engine {
     /// # Errors
     /// With what there was to stop for.
     pub(crate) fn slot(&self, control: &Control<'_>) -> Result<Slot<'_>, Stop> {
-        let mut turns = self
-            .shared
-            .turns
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        while turns.free == 0 {
-            if let Some(stop) = control.check() {
-                return Err(stop);
-            }
-            turns.waiting += 1;
-            // A cancel does not notify this variable, so it is looked at now and then.
-            let waited = self
-                .shared
-                .freed
-                .wait_timeout(turns, Duration::from_millis(20));
-            turns = waited.unwrap_or_else(PoisonError::into_inner).0;
-            turns.waiting -= 1;
+        let turns = &self.shared.turns;
+        if turns.try_take() {
+            return Ok(Slot(turns));
         }
-        turns.free -= 1;
-        Ok(Slot(&self.shared))
+        let mut lock = turns.lock.lock().unwrap_or_else(PoisonError::into_inner);
+        turns.waiting.fetch_add(1, Ordering::SeqCst);
+        let taken = loop {
+            if turns.try_take() {
+                break Ok(Slot(turns));
+            }
+            if let Some(stop) = control.check() {
+                break Err(stop);
+            }
+            // A cancel does not notify this variable, so it is looked at now and then.
+            let waited = turns.freed.wait_timeout(lock, Duration::from_millis(20));
+            lock = waited.unwrap_or_else(PoisonError::into_inner).0;
+        };
+        turns.waiting.fetch_sub(1, Ordering::SeqCst);
+        taken
     }
 
     fn flavour(&self, floats: Floats) -> Result<&Flavour, EngineError> {
@@ -312,15 +337,11 @@ impl Engine {
 }
 
 /// The permission to have one guest live.
-pub(crate) struct Slot<'a>(&'a Shared);
+pub(crate) struct Slot<'a>(&'a Turns);
 
 impl Drop for Slot<'_> {
     fn drop(&mut self) {
-        let mut turns = self.0.turns.lock().unwrap_or_else(PoisonError::into_inner);
-        turns.free += 1;
-        if turns.waiting > 0 {
-            self.0.freed.notify_one();
-        }
+        self.0.give_back();
     }
 }
 

@@ -84,6 +84,11 @@ impl<'a> Writer<'a> {
         self.out.extend_from_slice(bytes);
     }
 
+    /// Appends what a writer wrote before.
+    pub(crate) fn encoded(&mut self, bytes: &[u8]) {
+        self.out.extend_from_slice(bytes);
+    }
+
     pub(crate) fn uint(&mut self, n: u64) {
         self.head(UINT, n);
     }

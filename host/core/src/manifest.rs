@@ -16,8 +16,8 @@
 //! - *priority, the pipeline's name, the `after` edges as such*: what those tasks left is in the input trees, by content.
 //! - *the bound on captured stdout and stderr, tables, handles, stack*: constants of the runtime, so part of `semantics`.
 //!
-//! Never reads anything: the caller brings digests. Called by the node for every task instance, so encoding takes one
-//! buffer and sorts only what is not already sorted.
+//! Never reads anything: the caller brings digests. Called by the node, which makes one [`Template`] a declared task and
+//! from it the manifest of each instance.
 //!
 //! ```text
 //! {"env": {name: value}, "args": [text], "fuel": uint, "item": text | null, "name": text, "shard": [index, count],
@@ -32,6 +32,10 @@ use crate::pipeline::Floats;
 use crate::tree;
 use std::collections::{BTreeMap, BTreeSet};
 use thiserror::Error;
+
+mod template;
+
+pub use template::{Own, Template};
 
 /// The first thing said by an encoded manifest: what it is, and which version of this format.
 pub const MANIFEST_SCHEMA: &str = "sykli-manifest/1";
@@ -147,44 +151,25 @@ impl Manifest {
         out
     }
 
-    /// Appends the canonical encoding to a buffer, which a caller with many manifests clears and uses again.
+    /// Appends the canonical encoding to a buffer.
     pub fn encode_into(&self, out: &mut Vec<u8>) {
-        let mut writer = Writer::new(out);
-        writer.map(FIELDS);
-        writer.text("env");
-        writer.sorted_map(
-            self.env.iter().map(|(name, value)| (name.as_str(), value)),
-            |writer, value| {
-                writer.text(value);
-            },
-        );
-        writer.text("args");
-        write_texts(&mut writer, self.args.len(), &self.args);
-        writer.text("fuel");
-        writer.uint(self.fuel);
-        writer.text("item");
-        match &self.item {
-            Some(item) => writer.text(item),
-            None => writer.null(),
-        }
-        writer.text("name");
-        writer.text(&self.name);
-        writer.text("shard");
-        writer.array(2);
-        writer.uint(self.shard.index.into());
-        writer.uint(self.shard.count.into());
-        writer.text("stdin");
-        match &self.stdin {
-            Some(digest) => writer.bytes(digest.as_bytes()),
-            None => writer.null(),
-        }
-        writer.text("floats");
-        writer.text(floats_name(self.floats));
-        self.encode_longer_keys(&mut writer);
+        let own = Own {
+            item: self.item.as_deref(),
+            shard: self.shard,
+            stdin: self.stdin,
+            ..Own::default()
+        };
+        Template::new(self).encode_into(self.args.iter().map(String::as_str), &own, out);
     }
 
-    /// The fields whose keys have six bytes and more: the second half of one long list.
-    fn encode_longer_keys(&self, writer: &mut Writer<'_>) {
+    fn write_env(&self, writer: &mut Writer<'_>) {
+        writer.sorted_map(
+            self.env.iter().map(|(name, value)| (name.as_str(), value)),
+            |writer, value| writer.text(value),
+        );
+    }
+
+    fn write_grants(&self, writer: &mut Writer<'_>) {
         writer.text("grants");
         writer.map(3);
         writer.text("net");
@@ -193,21 +178,10 @@ impl Manifest {
         writer.bool(self.grants.clock);
         writer.text("random");
         writer.bool(self.grants.random);
-        writer.text("inputs");
-        writer.sorted_map(
-            self.inputs
-                .iter()
-                .map(|(prefix, tree)| (prefix.as_str(), tree)),
-            |writer, tree| {
-                writer.bytes(tree.as_bytes());
-            },
-        );
-        writer.text("params");
-        writer.text(&self.params);
-        writer.text("schema");
-        writer.text(MANIFEST_SCHEMA);
-        writer.text("outputs");
-        write_texts(writer, self.outputs.len(), &self.outputs);
+    }
+
+    /// The last fields: the component and what bounds it.
+    fn write_bounds(&self, writer: &mut Writer<'_>) {
         writer.text("component");
         writer.bytes(self.component.as_bytes());
         writer.text("semantics");

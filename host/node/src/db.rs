@@ -6,7 +6,7 @@
 
 mod file;
 
-pub(crate) use file::{ASIDE, DbFile, Layout, Opened, probe};
+pub(crate) use file::{ASIDE, DbFile, FileId, Layout, Opened, probe};
 
 use rustix::fs::FlockOperation;
 use std::fs::File;

@@ -3,6 +3,7 @@
 //! Plain data for renderers: no behaviour beyond small counts, no secrets (values of granted environment variables
 //! never appear here), no host paths but the user's own. Made by `run`, read by the command line.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use sykli_core::id::Digest;
@@ -45,18 +46,18 @@ pub enum RunEvent {
     /// A guest was started.
     TaskStarted {
         /// Declared task.
-        task: String,
+        task: Arc<str>,
         /// Instance.
-        label: String,
+        label: Arc<str>,
         /// Counted from 1.
         attempt: u32,
     },
     /// The guest said how far it is.
     TaskProgress {
         /// Declared task.
-        task: String,
+        task: Arc<str>,
         /// Instance.
-        label: String,
+        label: Arc<str>,
         /// Units done.
         done: u64,
         /// Units in all; 0 when the guest does not know.
@@ -67,9 +68,9 @@ pub enum RunEvent {
     /// The guest wrote to a standard stream. Raw bytes: escape sequences are the renderer's to strip.
     TaskOutput {
         /// Declared task.
-        task: String,
+        task: Arc<str>,
         /// Instance.
-        label: String,
+        label: Arc<str>,
         /// Which stream.
         stream: Stream,
         /// What was written.
@@ -78,9 +79,9 @@ pub enum RunEvent {
     /// The guest logged a record.
     TaskLog {
         /// Declared task.
-        task: String,
+        task: Arc<str>,
         /// Instance.
-        label: String,
+        label: Arc<str>,
         /// Severity.
         level: LogLevel,
         /// The guest's message.
@@ -116,9 +117,9 @@ pub struct PlannedTask {
 #[derive(Clone, Debug)]
 pub struct TaskSettled {
     /// Declared task.
-    pub task: String,
+    pub task: Arc<str>,
     /// Instance.
-    pub label: String,
+    pub label: Arc<str>,
     /// How it ended.
     pub state: SettledKind,
     /// Attempts made; 0 where it never ran.
@@ -183,7 +184,7 @@ pub struct RunReport {
     /// One entry a settled instance, by task, then index.
     pub instances: Vec<InstanceReport>,
     /// What failed, in the order it did.
-    pub failures: Vec<(String, FailureReport)>,
+    pub failures: Vec<(Arc<str>, FailureReport)>,
     /// Files written into the project folder, relative, sorted.
     pub exported: Vec<String>,
     /// Declared outputs that were up to date in the project folder already.
@@ -211,9 +212,9 @@ pub struct TaskReport {
 #[derive(Clone, Debug)]
 pub struct InstanceReport {
     /// Declared task.
-    pub task: String,
+    pub task: Arc<str>,
     /// Instance.
-    pub label: String,
+    pub label: Arc<str>,
     /// How it ended.
     pub state: SettledKind,
     /// Task digest.

@@ -40,7 +40,7 @@ pub(crate) const LAYOUT: Layout = Layout {
             PRIMARY KEY (pipeline, task)) WITHOUT ROWID;",
     table_count: 3,
     version: 1,
-    pragmas: "PRAGMA synchronous = NORMAL;",
+    pragmas: "PRAGMA synchronous = NORMAL; PRAGMA cache_size = -16384; PRAGMA wal_autocheckpoint = 4096;",
     keep_newer: true,
 };
 

@@ -7,7 +7,7 @@ use sykli_core::id::{Digest, TaskId};
 use sykli_core::run::{Run, RunOptions};
 
 use crate::node::{Node, NodeError};
-use crate::prepare::{Context, NotReady, Prepared};
+use crate::prepare::{Context, Known, NotReady, Prepared};
 use crate::run::RunRequest;
 use crate::run::open::{Opened, Purpose};
 
@@ -221,7 +221,7 @@ fn look(
     for (id, prepared) in batch.iter().zip(prepared) {
         let (prepared, state) = match prepared {
             Ok(prepared) => {
-                let state = match records.next().flatten() {
+                let state = match records.next().and_then(Known::result) {
                     Some(record) => {
                         context.settle(*id, record.outputs);
                         PlanState::Cached

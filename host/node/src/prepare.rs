@@ -13,13 +13,14 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use sykli_core::expand::{Instance, Plan, Stdin};
 use sykli_core::id::{Digest, TaskId};
-use sykli_core::manifest::{Manifest, ManifestGrants, SEMANTICS_VERSION, Shard};
+use sykli_core::glob::Pattern;
+use sykli_core::manifest::{Manifest, ManifestGrants, Own, SEMANTICS_VERSION, Shard, Template};
 use sykli_core::pipeline::Task;
 use sykli_core::tree::{Tree, TreeEntry};
 
 use crate::events::FailureReport;
 use crate::run::failure;
-use crate::store::{Record, Store, StoreError};
+use crate::store::{Delta, Record, Store, StoreError};
 use crate::workspace::Files;
 
 /// Up to this many files, an instance's item joins the tree of its task's `inputs`; beyond it, it gets a tree of its
@@ -35,6 +36,10 @@ pub(crate) struct Context {
     components: Vec<Option<Digest>>,
     /// By declared task: what the guest finds in its environment.
     env: Vec<BTreeMap<String, String>>,
+    /// By declared task: its name.
+    names: Vec<Arc<str>>,
+    /// By declared task: what its instances share, once the first one can be prepared.
+    shared: Vec<OnceLock<Result<Arc<Shared>, NotReady>>>,
     /// By declared task: the tree of its `inputs`.
     workspace: Vec<OnceLock<Result<Arc<WorkspaceTree>, NotReady>>>,
     /// By declared task: the outputs of all its instances as one tree.
@@ -47,6 +52,18 @@ struct WorkspaceTree {
     digest: Digest,
     tree: Tree,
     kept: OnceLock<()>,
+}
+
+/// What the instances of a declared task share of all that determines their results.
+#[derive(Debug)]
+struct Shared {
+    template: Template,
+    /// The input trees by where they appear under `/in`, without an item's own.
+    inputs: Arc<BTreeMap<String, Digest>>,
+    params: Arc<str>,
+    outputs: Arc<[Pattern]>,
+    /// The manifest that the others are stored as differences from: the first one that was kept.
+    base: OnceLock<(Digest, Box<[u8]>)>,
 }
 
 /// Why an instance cannot be run or looked up.
@@ -80,17 +97,27 @@ impl NotReady {
     }
 }
 
-/// Everything that determines an instance's result.
+/// An instance whose inputs are known, and with them its task digest.
 #[derive(Debug)]
 pub(crate) struct Prepared {
     pub(crate) task: TaskId,
     pub(crate) digest: Digest,
-    pub(crate) manifest: Manifest,
     /// The manifest's canonical encoding.
-    pub(crate) encoded: Vec<u8>,
+    pub(crate) encoded: Box<[u8]>,
     pub(crate) pure: bool,
+    /// The digests of the input trees by where they appear under `/in`.
+    pub(crate) inputs: Arc<BTreeMap<String, Digest>>,
+    /// A look-up has found that there is no result of it.
+    pub(crate) unknown: bool,
     /// The tree of the item alone, where it has one of its own.
     item_tree: Option<Tree>,
+}
+
+impl Prepared {
+    /// The manifest, for whoever looks into it: running a task needs only its digest.
+    pub(crate) fn manifest(&self) -> Option<Manifest> {
+        Manifest::decode(&self.encoded).ok()
+    }
 }
 
 impl Context {
@@ -106,6 +133,13 @@ impl Context {
         Context {
             workspace: (0..declared).map(|_| OnceLock::new()).collect(),
             merged: (0..declared).map(|_| OnceLock::new()).collect(),
+            shared: (0..declared).map(|_| OnceLock::new()).collect(),
+            names: plan
+                .pipeline
+                .tasks
+                .iter()
+                .map(|task| task.name.as_str().into())
+                .collect(),
             outputs: Mutex::new(vec![None; plan.tasks.len()]),
             plan,
             store,
@@ -130,6 +164,16 @@ impl Context {
     /// The digest of a declared task's component, where that is known.
     pub(crate) fn component(&self, task: usize) -> Option<Digest> {
         self.components.get(task).copied().flatten()
+    }
+
+    /// The name of a declared task.
+    pub(crate) fn name(&self, task: usize) -> Option<Arc<str>> {
+        self.names.get(task).cloned()
+    }
+
+    /// What a guest of a declared task finds in its environment.
+    pub(crate) fn env(&self, task: usize) -> impl Iterator<Item = (&String, &String)> {
+        self.env.get(task).into_iter().flatten()
     }
 
     /// The instance and its declared task.
@@ -162,6 +206,45 @@ impl Context {
             )
         };
         let (instance, task) = self.instance(id).ok_or_else(gone)?;
+        let shared = self
+            .shared
+            .get(instance.task)
+            .ok_or_else(gone)?
+            .get_or_init(|| self.share(instance, task).map(Arc::new))
+            .clone()?;
+        let (item_tree, inputs) = match self.item_inputs(instance)? {
+            None => (None, None),
+            Some((tree, own)) => {
+                let inputs: BTreeMap<_, _> = (*shared.inputs).clone().into_iter().chain(own).collect();
+                (Some(tree), Some(Arc::new(inputs)))
+            }
+        };
+        let outputs: Option<BTreeSet<&str>> = (!Arc::ptr_eq(&shared.outputs, &instance.outputs))
+            .then(|| instance.outputs.iter().map(Pattern::as_str).collect());
+        let own = Own {
+            item: instance.item.as_deref(),
+            shard: shard(instance),
+            stdin: self.stdin(instance)?.map(|(digest, _)| digest),
+            inputs: inputs.as_deref(),
+            params: (*shared.params != *instance.params_json).then_some(&*instance.params_json),
+            outputs: outputs.as_ref(),
+        };
+        let mut encoded = Vec::with_capacity(512);
+        let args = instance.args.iter().map(|arg| &**arg);
+        shared.template.encode_into(args, &own, &mut encoded);
+        Ok(Prepared {
+            task: id,
+            digest: Digest::of(&encoded),
+            pure: shared.template.is_pure(),
+            encoded: encoded.into(),
+            inputs: inputs.unwrap_or_else(|| Arc::clone(&shared.inputs)),
+            unknown: false,
+            item_tree,
+        })
+    }
+
+    /// What all instances of the declared task of `instance` share.
+    fn share(&self, instance: &Instance, task: &Task) -> Result<Shared, NotReady> {
         let component = self.component(instance.task).ok_or_else(|| {
             let hint = Some("sykli build".to_owned());
             NotReady::new(
@@ -171,7 +254,14 @@ impl Context {
             )
         })?;
         let mut inputs = BTreeMap::new();
-        let item_tree = self.workspace_inputs(instance, &mut inputs)?;
+        if self
+            .plan
+            .groups
+            .get(instance.task)
+            .is_some_and(|group| !group.inputs.is_empty())
+        {
+            inputs.insert(String::new(), self.workspace_tree(instance.task)?.digest);
+        }
         for &after in &task.after {
             if let Some(earlier) = self.plan.pipeline.tasks.get(after) {
                 inputs.insert(earlier.name.clone(), self.merged(after)?);
@@ -180,12 +270,12 @@ impl Context {
         let manifest = Manifest {
             name: task.name.clone(),
             component,
-            args: instance.args.iter().map(|arg| arg.to_string()).collect(),
+            args: Vec::new(),
             env: self.env.get(instance.task).cloned().unwrap_or_default(),
             params: instance.params_json.to_string(),
-            item: instance.item.as_deref().map(str::to_owned),
-            shard: shard(instance),
-            stdin: self.stdin(instance)?.map(|(digest, _)| digest),
+            item: None,
+            shard: Shard::default(),
+            stdin: None,
             inputs,
             outputs: instance
                 .outputs
@@ -208,57 +298,46 @@ impl Context {
             floats: task.floats,
             semantics: SEMANTICS_VERSION,
         };
-        let encoded = manifest.encode();
-        let digest = Digest::of(&encoded);
-        Ok(Prepared {
-            task: id,
-            digest,
-            pure: manifest.is_pure(),
-            manifest,
-            encoded,
-            item_tree,
+        Ok(Shared {
+            template: Template::new(&manifest),
+            inputs: Arc::new(manifest.inputs),
+            params: Arc::clone(&instance.params_json),
+            outputs: Arc::clone(&instance.outputs),
+            base: OnceLock::new(),
         })
     }
 
-    /// Adds the trees of the project's files; answers with the item's, where that is one of its own.
-    fn workspace_inputs(
+    /// The tree with an instance's item, where that is a file which is not among the shared ones, and the input trees
+    /// that it adds or replaces.
+    #[allow(clippy::type_complexity, reason = "a tree and its place, used in one place")]
+    fn item_inputs(
         &self,
         instance: &Instance,
-        inputs: &mut BTreeMap<String, Digest>,
-    ) -> Result<Option<Tree>, NotReady> {
+    ) -> Result<Option<(Tree, [(String, Digest); 1])>, NotReady> {
         let shared: &[u32] = self
             .plan
             .groups
             .get(instance.task)
             .map_or(&[], |group| &group.inputs);
-        let item = instance
+        let Some(file) = instance
             .item_file
-            .filter(|file| shared.binary_search(file).is_err());
+            .filter(|file| shared.binary_search(file).is_err())
+        else {
+            return Ok(None);
+        };
         let folder = instance.item_input().and_then(|path| path.rsplit_once('/'));
-        match (item, folder) {
-            (Some(_), _) if shared.len() <= MAX_JOINED_FILES => {
-                let tree = self.tree(self.plan.input_files(instance))?;
-                inputs.insert(String::new(), tree.digest());
-                Ok(Some(tree))
+        let (tree, place) = match folder {
+            // No task is called like the first folder of an input (validation refuses it), so this is no task's.
+            Some((folder, name)) if shared.len() > MAX_JOINED_FILES => {
+                (self.file_as(file, name)?, folder.to_owned())
             }
-            (Some(file), Some((folder, name))) => {
-                let tree = self.file_as(file, name)?;
-                // No task is called like the first folder of an input (validation refuses it), so this is no task's.
-                inputs.insert(folder.to_owned(), tree.digest());
-                inputs.insert(String::new(), self.workspace_tree(instance.task)?.digest);
-                Ok(Some(tree))
-            }
-            (Some(_), None) => {
-                let tree = self.tree(self.plan.input_files(instance))?;
-                inputs.insert(String::new(), tree.digest());
-                Ok(Some(tree))
-            }
-            (None, _) if shared.is_empty() => Ok(None),
-            (None, _) => {
-                inputs.insert(String::new(), self.workspace_tree(instance.task)?.digest);
-                Ok(None)
-            }
-        }
+            _ => (
+                self.tree(self.plan.input_files(instance))?,
+                String::new(),
+            ),
+        };
+        let digest = tree.digest();
+        Ok(Some((tree, [(place, digest)])))
     }
 
     fn workspace_tree(&self, task: usize) -> Result<Arc<WorkspaceTree>, NotReady> {
@@ -345,7 +424,7 @@ impl Context {
 
     /// An input tree of a prepared instance, where it is at hand.
     pub(crate) fn input_tree(&self, prepared: &Prepared, prefix: &str) -> Option<Arc<Tree>> {
-        let digest = prepared.manifest.inputs.get(prefix)?;
+        let digest = prepared.inputs.get(prefix)?;
         if let Some(tree) = prepared
             .item_tree
             .as_ref()
@@ -362,11 +441,9 @@ impl Context {
         }
     }
 
-    /// Keeps the manifest and its input trees, so that a later look at what changed can compare them. Best effort: what
-    /// cannot be kept only costs an explanation.
+    /// Keeps the input trees of what is about to run, so that a later look at what changed can compare them. Best effort:
+    /// what cannot be kept only costs an explanation.
     pub(crate) fn keep_inputs(&self, prepared: &Prepared) {
-        // The manifest's digest is the task's.
-        let _ = self.store.put_bytes(prepared.encoded.clone());
         if let Some(tree) = &prepared.item_tree {
             let _ = self.store.put_tree(tree);
         }
@@ -380,27 +457,60 @@ impl Context {
         }
     }
 
-    /// The results at hand for pure instances, complete with the blobs they name; `None` for the others.
-    pub(crate) fn look_up(&self, prepared: &[&Prepared]) -> Vec<Option<Record>> {
+    /// Keeps the manifest of what has run and left no result, likewise.
+    pub(crate) fn keep_manifest(&self, prepared: &Prepared) {
+        // The manifest's digest is the task's.
+        let _ = self.store.put_bytes(prepared.encoded.to_vec());
+    }
+
+    /// The manifest as its difference from the first one of its declared task, which is kept for it.
+    pub(crate) fn manifest_delta(&self, prepared: &Prepared) -> Option<Delta> {
+        let (instance, _) = self.instance(prepared.task)?;
+        let shared = self.shared.get(instance.task)?.get()?.as_ref().ok()?;
+        let (base, bytes) = shared.base.get_or_init(|| {
+            self.keep_manifest(prepared);
+            (prepared.digest, prepared.encoded.clone())
+        });
+        Some(Delta::between(*base, bytes, &prepared.encoded))
+    }
+
+    /// What is known of the results of prepared instances. Those of impure ones are never known.
+    pub(crate) fn look_up(&self, prepared: &[&Prepared]) -> Vec<Known> {
         let pure: Vec<&Prepared> = prepared.iter().copied().filter(|one| one.pure).collect();
         let digests: Vec<Digest> = pure.iter().map(|one| one.digest).collect();
         let mut records = self.store.results(&digests).into_iter();
-        let mut found = Vec::with_capacity(prepared.len());
-        for one in prepared {
-            let record = if one.pure {
-                records.next().flatten()
-            } else {
-                None
-            };
-            found.push(record.filter(|record| self.store.complete(record)));
+        let known = |one: &&Prepared| match one.pure.then(|| records.next().flatten()).flatten() {
+            Some(record) if self.store.complete(&record) => Known::Result(record),
+            Some(_) => Known::Incomplete,
+            None => Known::Nothing,
+        };
+        prepared.iter().map(known).collect()
+    }
+}
+
+/// What the cache has of a task.
+pub(crate) enum Known {
+    /// Its result, complete with the blobs it names.
+    Result(Record),
+    /// A result without all of its blobs.
+    Incomplete,
+    /// Nothing.
+    Nothing,
+}
+
+impl Known {
+    /// The result, where there is one that can be used.
+    pub(crate) fn result(self) -> Option<Record> {
+        match self {
+            Known::Result(record) => Some(record),
+            Known::Incomplete | Known::Nothing => None,
         }
-        found
     }
 }
 
 /// What an instance is told of its place among the others: one of items is told its item, so that another item more or
 /// less changes nothing for it.
-fn shard(instance: &Instance) -> Shard {
+pub(crate) fn shard(instance: &Instance) -> Shard {
     if instance.item.is_some() {
         return Shard::default();
     }

@@ -2,8 +2,9 @@
 //!
 //! ```text
 //! open.rs     request → programs, listing, plan, selection          (once, before anything starts)
-//! drive.rs    the loop: owns core's `Run`, receives from workers, sends events to the renderer
-//! pool.rs     N worker threads and the bounded queue they take jobs from
+//! drive.rs    the loop: owns core's `Run`, hears from workers, sends events to the renderer
+//! mailbox.rs  what workers tell the loop, a box each
+//! pool.rs     worker threads and the queues they take jobs from
 //! crew.rs     what those threads do
 //! settle.rs   results and journal rows on their way to disk; an event is told only after its commit
 //! outputs.rs  what a guest left under /out → the output tree
@@ -17,6 +18,7 @@ mod crew;
 mod drive;
 mod export;
 pub(crate) mod failure;
+mod mailbox;
 pub(crate) mod open;
 pub(crate) mod outputs;
 mod pool;
@@ -24,7 +26,7 @@ mod settle;
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::time::{Duration, Instant, SystemTime};
 
 use sykli_core::id::RunId;
@@ -38,15 +40,19 @@ use crate::interrupt::Interrupt;
 use crate::journal::NewRun;
 use crate::node::{Node, NodeError};
 use crate::prepare::Context;
-use crew::{Crew, Message};
+use crew::Crew;
 use drive::{Drive, End, Told};
 use export::Exported;
+use mailbox::Mailbox;
 use open::{Opened, Purpose};
 use pool::Pool;
 use settle::Settlement;
 
-/// Messages that may wait for the loop; beyond it, guests that talk wait too.
-const MAX_MESSAGES: usize = 4096;
+/// Instances of short tasks that wait beyond each slot: enough for the loop to sleep for a while, few enough that what
+/// is urgent does not wait long behind them (`SHORT_US` each).
+const HAND_AHEAD: u32 = 64;
+/// Instances that are prepared, or being prepared, for each slot: look-ups in the store go together in batches.
+const PREPARE_AHEAD: u32 = 128;
 /// Rounds of one run: each after the first makes results anew that the cache turned out to have lost.
 const MAX_ROUNDS: u32 = 4;
 
@@ -133,8 +139,8 @@ impl Node {
         let (mut status, exported) = std::thread::scope(|scope| {
             let (settler, settled) = sync_channel(settle::MAX_WAITING);
             let serving = scope.spawn({
-                let run = &run;
-                move || settle::serve(&settled, journal, run, events)
+                let (run, store) = (&run, opened.context.store.clone());
+                move || settle::serve(&settled, &store, journal, run, events)
             });
             let ended = self.rounds(
                 &request,
@@ -176,7 +182,7 @@ impl Node {
         opened: Opened,
         components: &[Option<Component>],
         events: &(dyn Fn(RunEvent) + Sync),
-        settler: &SyncSender<Settlement>,
+        settler: &SyncSender<Vec<Settlement>>,
         told: &mut Told,
         interrupt: &Interrupt,
     ) -> Result<(RunStatus, Exported), NodeError> {
@@ -189,6 +195,8 @@ impl Node {
         loop {
             let options = RunOptions {
                 slots: u32::try_from(slots).unwrap_or(u32::MAX),
+                hand_ahead: HAND_AHEAD,
+                prepare_ahead: PREPARE_AHEAD,
                 keep_going: request.keep_going,
                 timeout_ms: request
                     .timeout
@@ -227,25 +235,25 @@ impl Node {
         machine: Run,
         (components, use_cache, slots): (&[Option<Component>], bool, usize),
         events: &(dyn Fn(RunEvent) + Sync),
-        settler: &SyncSender<Settlement>,
+        settler: &SyncSender<Vec<Settlement>>,
         told: &mut Told,
         interrupt: &Interrupt,
     ) -> Result<End, NodeError> {
-        let (to_loop, messages): (SyncSender<Message>, Receiver<Message>) =
-            sync_channel(MAX_MESSAGES);
-        let to_interrupt = to_loop.clone();
+        // One more than there are slots, so that what is in the cache is found while all slots run something long.
+        let (executors, helpers) = (slots, 1);
+        let mailbox = Mailbox::new(executors + helpers);
         let crew = Crew {
             context: context.clone(),
             sandbox: Sandbox::new(self.engine()?.clone()),
             components: components.to_vec(),
             use_cache,
-            to_loop,
+            mailbox: mailbox.clone(),
         };
-        // One more than there are slots, so that what is in the cache is found while all slots run something long.
-        let pool = Pool::start(slots + 1, &Arc::new(crew)).map_err(NodeError::Threads)?;
-        // Only a wake: never blocks, so that it may be raised from anywhere, a renderer included.
-        let listening =
-            interrupt.listen(move |_| drop(to_interrupt.try_send(Message::Interrupted)));
+        let pool =
+            Pool::start(executors, helpers, &Arc::new(crew)).map_err(NodeError::Threads)?;
+        // Only a ring: never blocks, so that it may be raised from anywhere, a renderer included.
+        let bell = mailbox.clone();
+        let listening = interrupt.listen(move |_| bell.ring());
         let end = Drive::new(
             context.clone(),
             machine,
@@ -255,9 +263,9 @@ impl Node {
             told,
             interrupt,
         )
-        .run(&messages);
-        // The receiver goes first: a guest that is given up on may be talking to nobody right now.
-        drop(messages);
+        .run(&mailbox);
+        // A guest that is given up on may be talking to nobody right now.
+        mailbox.close();
         drop(listening);
         if end.quiet {
             pool.finish();

@@ -30,6 +30,7 @@ mod layer;
 mod live;
 mod read;
 mod recent;
+mod record;
 mod results;
 mod upkeep;
 mod write;
@@ -37,7 +38,8 @@ mod write;
 pub use gc::GcReport;
 pub use layer::{InputFault, InputFaults};
 pub(crate) use read::hash_file;
-pub use results::Record;
+pub use record::{Delta, Record};
+pub use results::NewResult;
 pub use upkeep::{Cleared, KindStats, Stats, VerifyReport};
 
 pub use crate::db::{CommitError, FaultKind, Ticket};

@@ -161,7 +161,8 @@ fn reasons_to_run(
 ) -> Vec<String> {
     let mut reasons = Vec::new();
     if !prepared.pure {
-        let grants = &prepared.manifest.grants;
+        let grants = prepared.manifest().map(|manifest| manifest.grants);
+        let grants = grants.unwrap_or_default();
         let impure = [
             ("net", !grants.net.is_empty()),
             ("clock", grants.clock),
@@ -192,12 +193,15 @@ fn reasons_to_run(
 
 /// What differs from an earlier manifest, one line each.
 fn changes(context: &Context, prepared: &Prepared, previous: &Digest) -> Vec<String> {
-    let old = context.store.read(previous, MAX_MANIFEST_BYTES as u64);
-    let Some(old) = old.and_then(|bytes| Manifest::decode(&bytes).ok()) else {
+    let old = context
+        .store
+        .manifest(previous, MAX_MANIFEST_BYTES as u64);
+    let old = old.and_then(|bytes| Manifest::decode(&bytes).ok());
+    let Some((old, new)) = old.zip(prepared.manifest()) else {
         return vec!["something changed, but what it was before is not known any more".to_owned()];
     };
     let mut lines = Vec::new();
-    for change in diff(&old, &prepared.manifest) {
+    for change in diff(&old, &new) {
         match &change {
             Change::Input {
                 prefix,

@@ -20,10 +20,10 @@ use sykli_runtime::{
 
 use crate::events::FailureReport;
 use crate::prepare::overlay::Overlay;
-use crate::prepare::{Context, NotReady, Prepared};
+use crate::prepare::{self, Context, NotReady, Prepared};
 use crate::run::failure::{self, Asker, TAIL_BYTES};
 use crate::run::outputs::{self, Kept, OutputError};
-use crate::store::{InputFault, InputFaults, Record, StoreError, Ticket};
+use crate::store::{InputFault, InputFaults, NewResult, Record, StoreError};
 
 /// Files a task may create.
 const OUTPUT_ENTRIES: u32 = 100_000;
@@ -42,8 +42,8 @@ pub(crate) struct Attempted {
     pub(crate) warnings: Vec<String>,
     pub(crate) wall_ms: u64,
     pub(crate) fuel: u64,
-    /// The result on its way into the cache.
-    pub(crate) stored: Option<Ticket>,
+    /// The result, where it may be cached.
+    pub(crate) stored: Option<Box<NewResult>>,
     /// A blob of an earlier result is gone: another round makes it anew.
     pub(crate) lost: bool,
 }
@@ -180,15 +180,14 @@ fn inputs(
         )
     };
     let (instance, task) = context.instance(prepared.task).ok_or_else(gone)?;
-    let manifest = &prepared.manifest;
-    let mut args = Vec::with_capacity(manifest.args.len() + 1);
+    let mut args = Vec::with_capacity(instance.args.len() + 1);
     args.push(task.name.clone());
-    args.extend(manifest.args.iter().cloned());
+    args.extend(instance.args.iter().map(|arg| arg.to_string()));
+    let shard = prepare::shard(instance);
     let inputs = Inputs {
         args,
-        env: manifest
-            .env
-            .iter()
+        env: context
+            .env(instance.task)
             .map(|(name, value)| (name.clone(), value.clone()))
             .collect(),
         stdin: stdin(context, instance, faults)?,
@@ -205,12 +204,12 @@ fn inputs(
         seed: prepared.digest.0,
         task: TaskInfo {
             name: task.name.clone(),
-            params_json: manifest.params.clone(),
-            shard_index: manifest.shard.index,
-            shard_count: manifest.shard.count,
+            params_json: instance.params_json.to_string(),
+            shard_index: shard.index,
+            shard_count: shard.count,
             // A pure task must not see what does not determine it.
             attempt: if prepared.pure { 1 } else { attempt },
-            item: manifest.item.clone(),
+            item: instance.item.as_deref().map(str::to_owned),
         },
     };
     Ok((inputs, grant(task)?))
@@ -226,6 +225,9 @@ pub(crate) fn attempt(
     (observer, tails): (Arc<dyn Observer>, &Tails),
     cancel: &CancelToken,
 ) -> Attempted {
+    if cancel.is_cancelled() {
+        return Attempted::cancelled();
+    }
     let faults = InputFaults::default();
     let (inputs, grant) = match inputs(context, prepared, attempt, &faults) {
         Ok(ready) => ready,
@@ -234,6 +236,9 @@ pub(crate) fn attempt(
     context.keep_inputs(prepared);
     let outcome = sandbox.run(component, &grant, inputs, observer, cancel);
     let mut attempted = judge(context, prepared, &outcome, &faults);
+    if attempted.stored.is_none() {
+        context.keep_manifest(prepared);
+    }
     if let Some(report) = &mut attempted.failure {
         tails.fill(report);
     }
@@ -266,6 +271,18 @@ impl Attempted {
 
     fn non_result(failure: FailureReport, code: &'static str) -> Attempted {
         Attempted::failed(failure, |failure| Verdict::NonResult { failure }, code)
+    }
+
+    /// An attempt that was asked back before it began.
+    fn cancelled() -> Attempted {
+        let message = "was cancelled before it began".to_owned();
+        Attempted {
+            verdict: Verdict::Cancelled,
+            ..Attempted::non_result(
+                failure::plain("task::cancelled", message, Vec::new()),
+                "task::cancelled",
+            )
+        }
     }
 
     /// An attempt that could not even begin.
@@ -400,7 +417,7 @@ fn passed(
             ));
         }
     }
-    let put = || -> Result<(Digest, Option<Ticket>), StoreError> {
+    let put = || -> Result<(Digest, Option<Box<NewResult>>), StoreError> {
         let store = &context.store;
         let output = store.put_tree(&kept.tree)?;
         if !prepared.pure {
@@ -414,9 +431,15 @@ fn passed(
             fuel: outcome.usage.fuel,
             wall_ms: u64::try_from(outcome.usage.wall.as_millis()).unwrap_or(u64::MAX),
             peak_memory_bytes: outcome.usage.peak_memory_bytes,
+            manifest: context.manifest_delta(prepared),
             warnings: warnings.clone(),
         };
-        Ok((output, Some(store.put_result(&prepared.digest, &record))))
+        let result = NewResult {
+            task: prepared.digest,
+            record,
+            fresh: prepared.unknown,
+        };
+        Ok((output, Some(Box::new(result))))
     };
     match put() {
         Ok((output, stored)) => Attempted {

@@ -3,6 +3,7 @@
 //! running below them. It reads events, never the clock beyond "how long does this run already", and writes nothing.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use sykli_core::units;
@@ -41,7 +42,7 @@ pub(crate) struct Board {
     began: Instant,
     rows: Vec<Row>,
     by_name: BTreeMap<String, usize>,
-    running: BTreeMap<String, Running>,
+    running: BTreeMap<Arc<str>, Running>,
     builds: BTreeMap<String, (Instant, String)>,
     counts: Counts,
     total: u32,
@@ -136,7 +137,7 @@ impl Board {
         let mut all: Vec<_> = self
             .running
             .iter()
-            .map(|(label, running)| (label.as_str(), running))
+            .map(|(label, running)| (&**label, running))
             .collect();
         all.sort_by_key(|(_, running)| running.since);
         all
@@ -202,10 +203,10 @@ impl Board {
         self.rows.get_mut(index)
     }
 
-    fn started(&mut self, task: &str, label: &str, attempt: u32, lines: &mut Vec<String>) {
+    fn started(&mut self, task: &str, label: &Arc<str>, attempt: u32, lines: &mut Vec<String>) {
         let now = Instant::now();
         self.running.insert(
-            label.to_owned(),
+            label.clone(),
             Running {
                 since: now,
                 done: 0,
@@ -326,7 +327,7 @@ impl Board {
         }
         if lines.is_empty() && !self.running.is_empty() && self.spoke.elapsed() >= HEARTBEAT {
             let (done, total) = self.position();
-            let names: Vec<&str> = self.running.keys().take(3).map(String::as_str).collect();
+            let names: Vec<&str> = self.running.keys().take(3).map(|label| &**label).collect();
             let more = self.running.len().saturating_sub(names.len());
             let more = if more > 0 {
                 format!(" and {more} more")

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use sykli_node::build::BuildReport;
@@ -26,7 +27,7 @@ const MAX_LINE_BYTES: usize = 16 * 1024;
 /// Turns a run's events into documents; keeps unfinished lines.
 pub(crate) struct Converter {
     began: Instant,
-    partial: BTreeMap<(String, Stream), Vec<u8>>,
+    partial: BTreeMap<(Arc<str>, Stream), Vec<u8>>,
 }
 
 impl Converter {
@@ -126,13 +127,13 @@ impl Converter {
 
     fn output(
         &mut self,
-        task: &str,
-        label: &str,
+        task: &Arc<str>,
+        label: &Arc<str>,
         stream: events::Stream,
         bytes: &[u8],
     ) -> Vec<Event> {
         let stream = self::stream(stream);
-        let buffer = self.partial.entry((label.to_owned(), stream)).or_default();
+        let buffer = self.partial.entry((label.clone(), stream)).or_default();
         buffer.extend_from_slice(bytes);
         let whole = buffer
             .iter()
@@ -156,22 +157,25 @@ impl Converter {
     }
 
     /// What an ended instance wrote without a line end.
-    fn rest_of(&mut self, task: &str, label: &str) -> Vec<Event> {
+    fn rest_of(&mut self, task: &Arc<str>, label: &Arc<str>) -> Vec<Event> {
+        if self.partial.is_empty() {
+            return Vec::new();
+        }
         [Stream::Stdout, Stream::Stderr]
             .into_iter()
             .filter_map(|stream| {
-                let rest = self.partial.remove(&(label.to_owned(), stream))?;
+                let rest = self.partial.remove(&(label.clone(), stream))?;
                 (!rest.is_empty()).then(|| output_line(task, label, stream, &rest))
             })
             .collect()
     }
 }
 
-fn output_line(task: &str, label: &str, stream: Stream, line: &[u8]) -> Event {
+fn output_line(task: &Arc<str>, label: &Arc<str>, stream: Stream, line: &[u8]) -> Event {
     let line = line.strip_suffix(b"\r").unwrap_or(line);
     Event::TaskOutput {
-        task: task.to_owned(),
-        label: label.to_owned(),
+        task: task.clone(),
+        label: label.clone(),
         stream,
         line: String::from_utf8_lossy(line).into_owned(),
     }
@@ -274,8 +278,8 @@ fn instance(settled: TaskSettled) -> Instance {
         attempts: Some(settled.attempts),
         wall_ms: settled.wall_ms,
         fuel: settled.fuel,
-        digest: settled.digest.map(|digest| digest.to_string()),
-        output: settled.output.map(|digest| digest.to_string()),
+        digest: settled.digest,
+        output: settled.output,
         failure: settled.failure.map(failure),
         warnings: settled.warnings,
     }
@@ -284,7 +288,7 @@ fn instance(settled: TaskSettled) -> Instance {
 /// The whole of a run. Sizes of exported files are looked up below `root`.
 pub(crate) fn run_doc(report: RunReport, root: &Path) -> RunDoc {
     let status = status(report.status.outcome);
-    let mut failures: BTreeMap<String, FailureReport> = report.failures.into_iter().collect();
+    let mut failures: BTreeMap<Arc<str>, FailureReport> = report.failures.into_iter().collect();
     let size = |path: &str| std::fs::metadata(root.join(path)).map_or(0, |meta| meta.len());
     RunDoc {
         schema: "sykli.run/1",
@@ -319,8 +323,8 @@ pub(crate) fn run_doc(report: RunReport, root: &Path) -> RunDoc {
                 attempts: None,
                 wall_ms: one.wall_ms,
                 fuel: one.fuel,
-                digest: one.digest.map(|digest| digest.to_string()),
-                output: one.output.map(|digest| digest.to_string()),
+                digest: one.digest,
+                output: one.output,
                 warnings: Vec::new(),
             })
             .collect(),
@@ -433,8 +437,8 @@ mod tests {
 
     fn lines(converter: &mut Converter, bytes: &[u8]) -> Vec<String> {
         let event = RunEvent::TaskOutput {
-            task: "t".to_owned(),
-            label: "t".to_owned(),
+            task: "t".into(),
+            label: "t".into(),
             stream: events::Stream::Stdout,
             bytes: bytes.to_vec(),
         };
@@ -457,7 +461,8 @@ mod tests {
             lines(&mut converter, &[&e[1..], b"\r\n\nrest"].concat()),
             ["café", ""]
         );
-        assert_eq!(converter.rest_of("t", "t").len(), 1);
-        assert!(converter.rest_of("t", "t").is_empty());
+        let name = Arc::from("t");
+        assert_eq!(converter.rest_of(&name, &name).len(), 1);
+        assert!(converter.rest_of(&name, &name).is_empty());
     }
 }

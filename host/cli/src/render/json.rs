@@ -4,9 +4,16 @@
 //! `render/convert.rs` fills them. Numbers carry their unit in their name.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
+use sykli_core::id::Digest;
+
+/// A name that many documents share.
+fn name<S: Serializer>(name: &Arc<str>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(name)
+}
 
 /// One event a line: `sykli.event/1`.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
@@ -46,29 +53,45 @@ pub(crate) enum Event {
     },
     /// A guest was started.
     TaskStarted {
-        task: String,
-        label: String,
+        #[serde(serialize_with = "name")]
+        #[schemars(with = "String")]
+        task: Arc<str>,
+        #[serde(serialize_with = "name")]
+        #[schemars(with = "String")]
+        label: Arc<str>,
         attempt: u32,
     },
     /// The guest said how far it is; `total` is 0 where it does not know.
     TaskProgress {
-        task: String,
-        label: String,
+        #[serde(serialize_with = "name")]
+        #[schemars(with = "String")]
+        task: Arc<str>,
+        #[serde(serialize_with = "name")]
+        #[schemars(with = "String")]
+        label: Arc<str>,
         done: u64,
         total: u64,
         message: String,
     },
     /// A line that the guest wrote.
     TaskOutput {
-        task: String,
-        label: String,
+        #[serde(serialize_with = "name")]
+        #[schemars(with = "String")]
+        task: Arc<str>,
+        #[serde(serialize_with = "name")]
+        #[schemars(with = "String")]
+        label: Arc<str>,
         stream: Stream,
         line: String,
     },
     /// A record that the guest logged.
     TaskLog {
-        task: String,
-        label: String,
+        #[serde(serialize_with = "name")]
+        #[schemars(with = "String")]
+        task: Arc<str>,
+        #[serde(serialize_with = "name")]
+        #[schemars(with = "String")]
+        label: Arc<str>,
         level: String,
         message: String,
         fields: BTreeMap<String, String>,
@@ -175,9 +198,13 @@ impl Counts {
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub(crate) struct Instance {
     /// The declared task.
-    pub(crate) task: String,
+    #[serde(serialize_with = "name")]
+    #[schemars(with = "String")]
+    pub(crate) task: Arc<str>,
     /// The instance: `shrink[3/16]`, or the task's name where it has one.
-    pub(crate) label: String,
+    #[serde(serialize_with = "name")]
+    #[schemars(with = "String")]
+    pub(crate) label: Arc<str>,
     pub(crate) state: State,
     /// 0 where it never ran.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -186,9 +213,11 @@ pub(crate) struct Instance {
     pub(crate) wall_ms: u64,
     pub(crate) fuel: u64,
     /// Task digest: `b3:` and hex.
-    pub(crate) digest: Option<String>,
+    #[schemars(with = "Option<String>")]
+    pub(crate) digest: Option<Digest>,
     /// Digest of the output tree.
-    pub(crate) output: Option<String>,
+    #[schemars(with = "Option<String>")]
+    pub(crate) output: Option<Digest>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) failure: Option<Failure>,
     #[serde(skip_serializing_if = "Vec::is_empty")]

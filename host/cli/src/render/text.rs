@@ -312,7 +312,7 @@ pub(crate) fn summary(term: &Term, doc: &RunDoc, nodes: &[Node]) -> Vec<String> 
         .instances
         .iter()
         .filter(|one| one.state == State::Failed)
-        .map(|one| one.label.as_str())
+        .map(|one| &*one.label)
         .collect();
     if failed.len() > 1 {
         lines.push(format!("failed: {}", listed(&failed)));

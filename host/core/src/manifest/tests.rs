@@ -298,7 +298,7 @@ fn every_truncation_and_every_flipped_byte_is_refused_or_is_another_task() {
     }
 }
 
-fn any_manifest() -> impl Strategy<Value = Manifest> {
+pub(crate) fn any_manifest() -> impl Strategy<Value = Manifest> {
     let digest = || any::<[u8; 32]>().prop_map(Digest);
     let texts = (
         "[a-z]{1,8}",

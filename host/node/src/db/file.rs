@@ -56,7 +56,8 @@ struct Pool {
     idle: Vec<Connection>,
 }
 
-type FileId = (u64, u64);
+/// Device and inode.
+pub(crate) type FileId = (u64, u64);
 
 /// A connection and the file that it belongs to.
 pub(crate) struct Opened {

@@ -67,9 +67,9 @@ impl Outcome {
 #[derive(Debug, Clone)]
 pub struct Settled {
     /// The instance's label.
-    pub label: String,
+    pub label: Arc<str>,
     /// The declared task.
-    pub task: String,
+    pub task: Arc<str>,
     /// What became of it.
     pub outcome: Outcome,
     /// The digest of its manifest, which is the task digest; none where it was never prepared.
@@ -243,8 +243,8 @@ fn settle(connection: &Connection, run: i64, settled: &Settled) -> rusqlite::Res
         )?
         .execute(params![
             run,
-            settled.label,
-            settled.task,
+            &*settled.label,
+            &*settled.task,
             settled.outcome as i64,
             settled.digest.as_ref().map(|digest| digest.as_bytes().as_slice()),
             settled.attempt,

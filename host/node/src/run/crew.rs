@@ -1,20 +1,21 @@
 //! What the threads of a run do: prepare batches, run attempts, and tell the loop what came of it.
 //!
-//! Everything a guest says on the way goes through the loop's one bounded channel, so that a guest that talks faster
-//! than the renderer listens waits for it. A panic of ours costs the one attempt, not the run. Called by `pool`.
+//! Everything a guest says on the way goes through its thread's bounded box, so that a guest that talks faster than the
+//! renderer listens waits for it. A panic of ours costs the one attempt, not the run. Called by `pool`.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::SyncSender;
+use std::time::Instant;
 
 use sykli_core::id::{Attempt, TaskId};
 use sykli_runtime::{CancelToken, Component, LogLevel, Observer, Sandbox};
 
+use super::mailbox::Mailbox;
 use super::pool::Work;
 use crate::events::Stream;
-use crate::prepare::{Context, NotReady, Prepared};
+use crate::prepare::{Context, Known, NotReady, Prepared};
 use crate::store::Record;
 use crate::worker::{self, Attempted, Tails};
 
@@ -28,6 +29,8 @@ pub(super) enum Message {
         id: TaskId,
         attempt: Attempt,
         attempted: Box<Attempted>,
+        /// How long the attempt took, in microseconds.
+        ran_us: u64,
     },
     Progress {
         id: TaskId,
@@ -47,8 +50,6 @@ pub(super) enum Message {
         message: String,
         fields: Vec<(String, String)>,
     },
-    /// The user asked to stop.
-    Interrupted,
 }
 
 /// A prepared instance, and its result where that is known.
@@ -71,14 +72,14 @@ pub(super) struct Crew {
     /// By declared task.
     pub(super) components: Vec<Option<Component>>,
     pub(super) use_cache: bool,
-    pub(super) to_loop: SyncSender<Message>,
+    pub(super) mailbox: Mailbox<Message>,
 }
 
 impl Work for Crew {
     type Prepare = TaskId;
     type Execute = Execute;
 
-    fn prepare(&self, batch: Vec<TaskId>) {
+    fn prepare(&self, thread: usize, batch: Vec<TaskId>) {
         let answer = catch_unwind(AssertUnwindSafe(|| self.prepare_all(&batch)));
         let answer = answer.unwrap_or_else(|panic| {
             let fault = || {
@@ -90,13 +91,14 @@ impl Work for Crew {
             };
             batch.iter().map(|id| (*id, Err(fault()))).collect()
         });
-        // The loop is gone only when the run has been given up.
-        let _ = self.to_loop.send(Message::Prepared(answer));
+        self.mailbox.post(thread, Message::Prepared(answer));
+        // What is prepared may be what an idle slot waits for.
+        self.mailbox.ring();
     }
 
-    fn execute(&self, job: Execute) {
-        let id = job.prepared.task;
-        let attempted = catch_unwind(AssertUnwindSafe(|| self.attempt(&job)));
+    fn execute(&self, thread: usize, job: Execute) {
+        let (id, began) = (job.prepared.task, Instant::now());
+        let attempted = catch_unwind(AssertUnwindSafe(|| self.attempt(thread, &job)));
         let attempted = attempted.unwrap_or_else(|panic| {
             let message = format!(
                 "could not be run by this machine: a panic: {}",
@@ -104,11 +106,17 @@ impl Work for Crew {
             );
             Attempted::not_run(NotReady::new("task::host-fault", message, None))
         });
-        let _ = self.to_loop.send(Message::Finished {
+        let message = Message::Finished {
             id,
             attempt: job.attempt,
             attempted: Box::new(attempted),
-        });
+            ran_us: u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX),
+        };
+        self.mailbox.post(thread, message);
+    }
+
+    fn idle(&self, thread: usize) {
+        self.mailbox.flush(thread);
     }
 }
 
@@ -125,22 +133,22 @@ impl Crew {
                 .collect(),
             false => Vec::new(),
         };
-        let mut hits = self.context.look_up(&wanted).into_iter();
+        let mut known = self.context.look_up(&wanted).into_iter();
+        let mut ready = |mut prepared: Prepared| {
+            let known = known.next();
+            prepared.unknown = matches!(known, Some(Known::Nothing));
+            Ready {
+                prepared: Arc::new(prepared),
+                hit: known.and_then(Known::result),
+            }
+        };
         prepared
             .into_iter()
-            .map(|(id, one)| {
-                (
-                    id,
-                    one.map(|one| Ready {
-                        prepared: Arc::new(one),
-                        hit: hits.next().flatten(),
-                    }),
-                )
-            })
+            .map(|(id, one)| (id, one.map(&mut ready)))
             .collect()
     }
 
-    fn attempt(&self, job: &Execute) -> Attempted {
+    fn attempt(&self, thread: usize, job: &Execute) -> Attempted {
         let task = self
             .context
             .instance(job.prepared.task)
@@ -158,7 +166,8 @@ impl Crew {
         let watch = Arc::new(Watch {
             id: job.prepared.task,
             attempt: job.attempt,
-            to_loop: self.to_loop.clone(),
+            mailbox: self.mailbox.clone(),
+            thread,
             tails: Tails::default(),
             forwarded: [AtomicU64::new(0), AtomicU64::new(0)],
         });
@@ -186,7 +195,8 @@ fn words(panic: &Box<dyn Any + Send>) -> &str {
 struct Watch {
     id: TaskId,
     attempt: Attempt,
-    to_loop: SyncSender<Message>,
+    mailbox: Mailbox<Message>,
+    thread: usize,
     tails: Tails,
     /// Bytes told of each stream so far.
     forwarded: [AtomicU64; 2],
@@ -209,7 +219,7 @@ impl Watch {
     }
 
     fn tell(&self, message: Message) {
-        let _ = self.to_loop.send(message);
+        self.mailbox.post(self.thread, message);
     }
 }
 

@@ -1,12 +1,12 @@
 //! The loop of a run: owns core's machine, performs its actions, feeds it what the threads say.
 //!
-//! One thread, one channel in. It never blocks on anything but that channel (and the settler's, when the disk cannot
-//! keep up), decides nothing, and touches no file. What a lost blob of an earlier result makes fail is not told but
+//! One thread, which looks into the threads' boxes when their bell rings, and often by itself while short tasks end. It
+//! never blocks on anything else (but the settler, when the disk cannot keep up), decides nothing, and touches no file. What a lost blob of an earlier result makes fail is not told but
 //! left to another round, in which the result is made anew. Called by `run`.
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
+use std::sync::mpsc::SyncSender;
 use std::time::{Duration, Instant};
 
 use sykli_core::id::{Attempt, TaskId};
@@ -15,18 +15,21 @@ use sykli_core::time::Tick;
 use sykli_runtime::CancelToken;
 
 use super::crew::{Crew, Execute, Message, Ready};
+use super::mailbox::Mailbox;
 use super::pool::Pool;
 use super::settle::Settlement;
 use crate::events::{FailureReport, InstanceReport, RunEvent, TaskSettled};
 use crate::interrupt::Interrupt;
 use crate::prepare::{Context, NotReady, Prepared};
-use crate::store::Ticket;
+use crate::store::NewResult;
 use crate::worker::Attempted;
 
 /// How often renderers are given the whole picture, at most.
 const SNAPSHOT_EVERY: Duration = Duration::from_millis(100);
 /// Messages taken before jobs are handed out again.
-const MAX_BATCH: usize = 256;
+const MAX_BATCH: usize = 64;
+/// How often the boxes are looked into while messages come: what does not ring the bell waits no longer.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
 /// A wait without any deadline.
 const LONG: Duration = Duration::from_secs(3600);
 
@@ -36,7 +39,7 @@ pub(super) struct Told {
     /// By instance.
     pub(super) instances: Vec<Option<InstanceReport>>,
     /// In the order they happened.
-    pub(super) failures: Vec<(String, FailureReport)>,
+    pub(super) failures: Vec<(Arc<str>, FailureReport)>,
     pub(super) warnings: Vec<String>,
 }
 
@@ -58,9 +61,15 @@ pub(super) struct Drive<'a> {
     machine: Run,
     pool: &'a Pool<Crew>,
     events: &'a (dyn Fn(RunEvent) + Sync),
-    settler: SyncSender<Settlement>,
+    settler: SyncSender<Vec<Settlement>>,
+    /// On their way to the settler.
+    settled: Vec<Settlement>,
     told: &'a mut Told,
     began: Instant,
+    /// What the clock said when this batch of messages was begun.
+    now: Tick,
+    /// Messages came when the boxes were last looked into.
+    busy: bool,
     active: HashMap<TaskId, Active>,
     actions: Vec<Action>,
     prepare: Vec<TaskId>,
@@ -90,7 +99,7 @@ struct Last {
     output: Option<sykli_core::id::Digest>,
     failure: Option<FailureReport>,
     warnings: Vec<String>,
-    stored: Option<Ticket>,
+    stored: Option<Box<NewResult>>,
 }
 
 impl<'a> Drive<'a> {
@@ -99,7 +108,7 @@ impl<'a> Drive<'a> {
         machine: Run,
         pool: &'a Pool<Crew>,
         events: &'a (dyn Fn(RunEvent) + Sync),
-        settler: SyncSender<Settlement>,
+        settler: SyncSender<Vec<Settlement>>,
         told: &'a mut Told,
         interrupt: &'a Interrupt,
     ) -> Drive<'a> {
@@ -109,8 +118,11 @@ impl<'a> Drive<'a> {
             pool,
             events,
             settler,
+            settled: Vec::new(),
             told,
             began: Instant::now(),
+            now: Tick(0),
+            busy: true,
             active: HashMap::new(),
             actions: Vec::new(),
             prepare: Vec::new(),
@@ -125,10 +137,11 @@ impl<'a> Drive<'a> {
     }
 
     /// Drives the machine until it has finished.
-    pub(super) fn run(mut self, messages: &Receiver<Message>) -> End {
+    pub(super) fn run(mut self, mailbox: &Mailbox<Message>) -> End {
         self.feed(Event::Begin);
+        let mut messages = Vec::new();
         loop {
-            self.pool.push(&mut self.prepare, &mut self.execute);
+            self.hand_out();
             self.show(false);
             if let Some(status) = self.machine.finished() {
                 self.show(true);
@@ -138,27 +151,38 @@ impl<'a> Drive<'a> {
                     quiet: self.running == 0,
                 };
             }
-            match messages.recv_timeout(self.wait()) {
-                Ok(message) => self.take(message),
-                Err(RecvTimeoutError::Timeout) => {}
-                // Every thread is gone: nothing will ever be answered again.
-                Err(RecvTimeoutError::Disconnected) => self.feed(Event::Interrupt),
-            }
-            for message in messages.try_iter().take(MAX_BATCH) {
+            mailbox.wait(self.wait());
+            mailbox.collect(&mut messages);
+            self.busy = !messages.is_empty();
+            self.read_clock();
+            for (at, message) in messages.drain(..).enumerate() {
+                if at % MAX_BATCH == MAX_BATCH - 1 {
+                    self.hand_out();
+                    self.read_clock();
+                }
                 self.take(message);
             }
             self.heed_interrupt();
-            if self
-                .machine
-                .next_timeout()
-                .is_some_and(|at| at <= self.now())
-            {
+            if self.machine.next_timeout().is_some_and(|at| at <= self.now) {
                 self.feed(Event::Timeout);
+            }
+            // Every thread is gone: nothing will ever be answered again.
+            if !self.busy && self.pool.is_dead() {
+                self.feed(Event::Interrupt);
             }
         }
     }
 
-    /// The message that wakes the loop may be lost in a full channel, the count is not.
+    /// Passes on what there is to do, and what is done.
+    fn hand_out(&mut self) {
+        self.pool.push(&mut self.prepare, &mut self.execute);
+        if !self.settled.is_empty() {
+            // Gone only when its thread panicked: the run goes on without being told.
+            let _ = self.settler.send(std::mem::take(&mut self.settled));
+        }
+    }
+
+    /// The bell only has the loop look.
     fn heed_interrupt(&mut self) {
         while self.interrupts < self.interrupt.count().min(2) {
             self.interrupts += 1;
@@ -166,23 +190,24 @@ impl<'a> Drive<'a> {
         }
     }
 
-    fn now(&self) -> Tick {
-        Tick(u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX))
+    fn read_clock(&mut self) {
+        self.now = Tick(u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX));
     }
 
-    /// Until the machine's deadline, or until the picture is due again while something goes on.
+    /// Until the machine's deadline, or until the picture is due again while something goes on, or a look.
     fn wait(&self) -> Duration {
         let deadline = self
             .machine
             .next_timeout()
-            .map_or(LONG, |at| Duration::from_millis(at.ms_since(self.now())));
+            .map_or(LONG, |at| Duration::from_millis(at.ms_since(self.now)));
         let picture = match self.shown {
             Some(at) if self.changed || self.running > 0 => {
                 SNAPSHOT_EVERY.saturating_sub(at.elapsed())
             }
             _ => LONG,
         };
-        deadline.min(picture)
+        let look = if self.busy { LOOK_EVERY } else { LONG };
+        deadline.min(picture).min(look)
     }
 
     fn show(&mut self, last: bool) {
@@ -191,7 +216,7 @@ impl<'a> Drive<'a> {
             self.changed = false;
             self.shown = Some(Instant::now());
             (self.events)(RunEvent::Snapshot(Box::new(
-                self.machine.snapshot(self.now()),
+                self.machine.snapshot(self.now),
             )));
         }
     }
@@ -199,7 +224,7 @@ impl<'a> Drive<'a> {
     fn feed(&mut self, event: Event) {
         self.changed = true;
         let mut actions = std::mem::take(&mut self.actions);
-        self.machine.handle_into(self.now(), event, &mut actions);
+        self.machine.handle_into(self.now, event, &mut actions);
         for action in actions.drain(..) {
             self.perform(action);
         }
@@ -249,9 +274,10 @@ impl<'a> Drive<'a> {
         }
     }
 
-    fn names(&self, id: TaskId) -> Option<(String, String)> {
-        let (instance, task) = self.context.instance(id)?;
-        Some((task.name.clone(), instance.label.to_string()))
+    fn names(&self, id: TaskId) -> Option<(Arc<str>, Arc<str>)> {
+        let (instance, _) = self.context.instance(id)?;
+        let task = self.context.name(instance.task)?;
+        Some((task, instance.label.clone()))
     }
 
     fn take(&mut self, message: Message) {
@@ -265,7 +291,8 @@ impl<'a> Drive<'a> {
                 id,
                 attempt,
                 attempted,
-            } => self.finished(id, attempt, *attempted),
+                ran_us,
+            } => self.finished(id, attempt, *attempted, ran_us),
             Message::Progress {
                 id,
                 attempt,
@@ -316,8 +343,6 @@ impl<'a> Drive<'a> {
                     });
                 }
             }
-            // Whoever raised it is asked in the loop.
-            Message::Interrupted => {}
         }
     }
 
@@ -366,7 +391,7 @@ impl<'a> Drive<'a> {
         self.feed(Event::PrepareFailed { task: id, reason });
     }
 
-    fn finished(&mut self, id: TaskId, attempt: Attempt, attempted: Attempted) {
+    fn finished(&mut self, id: TaskId, attempt: Attempt, attempted: Attempted, ran_us: u64) {
         self.running = self.running.saturating_sub(1);
         self.note_lost(attempted.lost);
         if let (Verdict::Passed, Some(output)) = (&attempted.verdict, attempted.output) {
@@ -387,6 +412,7 @@ impl<'a> Drive<'a> {
             task: id,
             attempt,
             verdict: attempted.verdict,
+            ran_us,
         });
     }
 
@@ -457,8 +483,7 @@ impl<'a> Drive<'a> {
             failure,
             warnings,
         };
-        // Gone only when its thread panicked: the run goes on without being told.
-        let _ = self.settler.send(Settlement {
+        self.settled.push(Settlement {
             event: Box::new(event),
             stored,
         });

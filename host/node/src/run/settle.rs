@@ -1,11 +1,12 @@
 //! Settled instances on their way to disk, and from there to the renderer.
 //!
-//! One thread takes what has settled, gives the journal all of it as one batch, waits until the results (in the cache)
-//! and the rows (in the journal) are committed, and only then tells. While it waits, the next batch gathers: that is the
-//! group commit, without a timer. What could not be committed is told as a warning; the work itself is done. Called by
-//! `run`.
+//! One thread takes what has settled, gives the store and the journal all of it as one batch each, waits until the
+//! results (in the cache) and the rows (in the journal) are committed, and only then tells. A batch gathers for
+//! [`GATHER`], or while the one before it is written: that is the group commit. The end of the run does not wait. What
+//! could not be committed is told as a warning; the work itself is done. Called by `run`.
 
-use std::sync::mpsc::{Receiver, TryRecvError};
+use std::sync::mpsc::Receiver;
+use std::time::{Duration, Instant};
 
 use sykli_core::id::RunId;
 use sykli_core::run::SettledKind;
@@ -13,59 +14,56 @@ use sykli_core::run::SettledKind;
 use crate::db::{CommitError, FaultKind};
 use crate::events::{RunEvent, TaskSettled};
 use crate::journal::{Journal, Outcome, Settled};
-use crate::store::Ticket;
+use crate::store::{NewResult, Store};
 
-/// Settled instances that may wait for the disk; beyond it, the run waits too.
-pub(super) const MAX_WAITING: usize = 8192;
-/// Instances that share one commit at most.
-const MAX_BATCH: usize = 4096;
+/// Messages that may wait for the settler, each of what settled in one look of the loop; beyond it, the run waits too.
+pub(super) const MAX_WAITING: usize = 64;
+/// Instances that share one commit, unless more of them came at once.
+const MAX_BATCH: usize = 16_384;
+/// How long what has settled waits for company. A commit costs as much as some hundred short tasks.
+const GATHER: Duration = Duration::from_millis(20);
 
 /// An instance that has settled.
 pub(super) struct Settlement {
     pub(super) event: Box<TaskSettled>,
-    /// The result's way into the cache, where there is one.
-    pub(super) stored: Option<Ticket>,
+    /// The result, where there is one that may be kept.
+    pub(super) stored: Option<Box<NewResult>>,
 }
 
 /// Serves until every sender is gone. Answers with what could not be committed, one line each.
 pub(super) fn serve(
-    settled: &Receiver<Settlement>,
+    settled: &Receiver<Vec<Settlement>>,
+    store: &Store,
     journal: &Journal,
     run: &RunId,
     events: &(dyn Fn(RunEvent) + Sync),
 ) -> Vec<String> {
     let mut warnings = Vec::new();
-    let mut batch = Vec::new();
-    while let Ok(first) = settled.recv() {
-        batch.push(first);
+    while let Ok(mut batch) = settled.recv() {
+        let until = Instant::now() + GATHER;
         while batch.len() < MAX_BATCH {
-            match settled.try_recv() {
-                Ok(next) => batch.push(next),
-                Err(TryRecvError::Empty | TryRecvError::Disconnected) => break,
+            // Nothing came in time, or nothing will come any more.
+            let Ok(mut next) = settled.recv_timeout(until.saturating_duration_since(Instant::now()))
+            else {
+                break;
+            };
+            batch.append(&mut next);
+        }
+        let results = batch
+            .iter_mut()
+            .filter_map(|settlement| settlement.stored.take().map(|stored| *stored));
+        let results = store.put_results(results.collect());
+        let rows = batch.iter().map(row).collect();
+        let rows = journal.settle(run, rows);
+        for (ticket, what) in [
+            (results, "results could not be cached"),
+            (Some(rows), "the journal could not be written"),
+        ] {
+            if let Some(Err(error)) = ticket.map(|ticket| ticket.wait()) {
+                warn(&mut warnings, events, lost(what, &error));
             }
         }
-        let rows = batch
-            .iter()
-            .map(|settlement| row(&settlement.event))
-            .collect();
-        let ticket = journal.settle(run, rows);
-        for settlement in &batch {
-            if let Some(Err(error)) = settlement.stored.as_ref().map(Ticket::wait) {
-                warn(
-                    &mut warnings,
-                    events,
-                    lost("results could not be cached", &error),
-                );
-            }
-        }
-        if let Err(error) = ticket.wait() {
-            warn(
-                &mut warnings,
-                events,
-                lost("the journal could not be written", &error),
-            );
-        }
-        for settlement in batch.drain(..) {
+        for settlement in batch {
             events(RunEvent::TaskSettled(settlement.event));
         }
     }
@@ -91,7 +89,8 @@ fn warn(warnings: &mut Vec<String>, events: &(dyn Fn(RunEvent) + Sync), message:
     }
 }
 
-fn row(event: &TaskSettled) -> Settled {
+fn row(settlement: &Settlement) -> Settled {
+    let event = &settlement.event;
     Settled {
         label: event.label.clone(),
         task: event.task.clone(),

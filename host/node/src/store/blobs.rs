@@ -45,10 +45,10 @@ impl Store {
         }
         let refresh = self.inner.live.fresh_since();
         let key = *digest.as_bytes();
-        self.inner
-            .small
-            .expect(key, &bytes)
-            .map_err(|error| StoreError::commit(&self.inner.index.path, error))?;
+        let expected = self.inner.small.expect(key, &bytes);
+        if !expected.map_err(|error| StoreError::commit(&self.inner.index.path, error))? {
+            return Ok(());
+        }
         let weight = bytes.len() + ROW_BYTES;
         self.inner.writer.push(
             Op::Blob {
@@ -265,6 +265,7 @@ impl Store {
         let key: Key = *digest.as_bytes();
         let _ = std::fs::remove_file(self.blob_path(digest));
         crate::db::lock(&self.inner.files).remove(&key);
+        self.inner.small.dropped(&key);
         self.inner.writer.push(Op::DropBlob { key }, ROW_BYTES);
     }
 }

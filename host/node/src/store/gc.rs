@@ -8,7 +8,8 @@
 
 use super::blobs::last_use;
 use super::live::GRAIN_SECS;
-use super::results::{Record, checksum};
+use super::record;
+use super::results::checksum;
 use super::write::{Key, ROW_BYTES};
 use super::{Store, StoreError, now_secs};
 use rusqlite::{Connection, params};
@@ -135,9 +136,7 @@ impl Store {
                 let transaction = connection.unchecked_transaction()?;
                 for item in part {
                     match &item.what {
-                        What::Result(key) => {
-                            delete(&transaction, "DELETE FROM results WHERE task = ?1", key)?
-                        }
+                        What::Result(key) => super::results::delete(&transaction, key)?,
                         What::Row(key) => {
                             delete(&transaction, "DELETE FROM blobs WHERE digest = ?1", key)?
                         }
@@ -225,16 +224,18 @@ impl Store {
                 bytes,
                 what: What::Result(key),
             });
-            let Some(record) = Record::decode(&record) else {
+            let Some(record) = record::decode(&record) else {
                 continue;
             };
-            // The manifest is the blob that the task digest names.
-            for digest in [
+            // The manifest is in the record as its difference from another, or the blob that the task digest names.
+            let base = record.manifest.as_ref().map(|delta| delta.base.as_bytes());
+            let named = [
                 &key,
                 record.outputs.as_bytes(),
                 record.stdout.as_bytes(),
                 record.stderr.as_bytes(),
-            ] {
+            ];
+            for digest in named.into_iter().chain(base) {
                 reach(digest, time);
             }
             for entry in self

@@ -3,95 +3,80 @@
 //! A row carries a checksum over its key and its content, so that a flipped byte is a miss. A record is only worth
 //! something together with the blobs that it names: [`Store::complete`] looks whether they are there, [`Store::sound`]
 //! whether they are right. Whether a result may be stored at all is the caller's to know. Called by the preparation of
-//! tasks (look-up) and by workers (storing).
+//! tasks (look-up) and by the settling of runs (storing).
+//!
+//! Rows lie in the order in which they came, found by an index over the first four bytes of their task digest: an index
+//! over whole digests, which are random, would be as large as the rows and touch a page of it for each insert.
 
+use super::record::{self, Record};
 use super::write::{Key, Op, ROW_BYTES};
 use super::{SMALL_BYTES, Store, now_secs};
 use crate::db::Ticket;
-use rusqlite::{Connection, OptionalExtension};
+use bytes::Bytes;
+use rusqlite::{Connection, OptionalExtension, params};
 use std::collections::BTreeSet;
 use sykli_core::id::Digest;
 
-/// The first byte of a stored record.
-const FORMAT: u8 = 1;
-/// Warnings kept of one result, and the length of each in bytes.
-const MAX_WARNINGS: usize = 64;
-const MAX_WARNING_BYTES: usize = 4096;
-
-/// What a task left behind, by name.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Record {
-    /// The exit code.
-    pub exit: i32,
-    /// The tree of outputs.
-    pub outputs: Digest,
-    /// What was kept of standard output.
-    pub stdout: Digest,
-    /// What was kept of standard error.
-    pub stderr: Digest,
-    /// Fuel used.
-    pub fuel: u64,
-    /// Wall time of the run, in milliseconds.
-    pub wall_ms: u64,
-    /// The most memory it held, in bytes.
-    pub peak_memory_bytes: u64,
-    /// What the user should know each time the result is used.
-    pub warnings: Vec<String>,
+/// A result that is to be stored.
+#[derive(Debug)]
+pub struct NewResult {
+    /// The task's digest.
+    pub task: Digest,
+    /// What it left. The blobs that it names have been put before.
+    pub record: Record,
+    /// Whether a look-up has just found no result of this task: there is nothing to replace.
+    pub fresh: bool,
 }
 
-impl Record {
-    fn encode(&self) -> Vec<u8> {
-        let mut out = vec![FORMAT];
-        out.extend(self.exit.to_le_bytes());
-        for digest in [&self.outputs, &self.stdout, &self.stderr] {
-            out.extend(digest.as_bytes());
-        }
-        for number in [self.fuel, self.wall_ms, self.peak_memory_bytes] {
-            out.extend(number.to_le_bytes());
-        }
-        for warning in self.warnings.iter().take(MAX_WARNINGS) {
-            let mut end = warning.len().min(MAX_WARNING_BYTES);
-            while !warning.is_char_boundary(end) {
-                end -= 1;
-            }
-            let text = warning.get(..end).unwrap_or_default();
-            out.extend((text.len() as u32).to_le_bytes());
-            out.extend(text.as_bytes());
-        }
-        out
-    }
-
-    pub(super) fn decode(bytes: &[u8]) -> Option<Record> {
-        let mut rest = bytes;
-        if take::<1>(&mut rest)? != [FORMAT] {
-            return None;
-        }
-        let mut record = Record {
-            exit: i32::from_le_bytes(take(&mut rest)?),
-            outputs: Digest(take(&mut rest)?),
-            stdout: Digest(take(&mut rest)?),
-            stderr: Digest(take(&mut rest)?),
-            fuel: u64::from_le_bytes(take(&mut rest)?),
-            wall_ms: u64::from_le_bytes(take(&mut rest)?),
-            peak_memory_bytes: u64::from_le_bytes(take(&mut rest)?),
-            warnings: Vec::new(),
-        };
-        while !rest.is_empty() && record.warnings.len() < MAX_WARNINGS {
-            let len = u32::from_le_bytes(take(&mut rest)?) as usize;
-            let (text, tail) = rest.split_at_checked(len)?;
-            record
-                .warnings
-                .push(std::str::from_utf8(text).ok()?.to_owned());
-            rest = tail;
-        }
-        rest.is_empty().then_some(record)
-    }
+/// What rows of one task have in common in the index.
+pub(super) fn short(key: &[u8]) -> i64 {
+    key.first_chunk::<4>()
+        .map_or(0, |first| i64::from(u32::from_be_bytes(*first)))
 }
 
-fn take<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
-    let (head, tail) = rest.split_first_chunk::<N>()?;
-    *rest = tail;
-    Some(*head)
+/// A row as it is written.
+pub(crate) struct NewRow {
+    pub(crate) key: Key,
+    pub(crate) record: Vec<u8>,
+    pub(crate) sum: Key,
+    pub(crate) fresh: bool,
+}
+
+/// Inserts a row, inside the writer's transaction.
+pub(crate) fn insert(connection: &Connection, row: &NewRow, used: u64) -> rusqlite::Result<()> {
+    if !row.fresh {
+        delete(connection, &row.key)?;
+    }
+    connection
+        .prepare_cached(
+            "INSERT INTO results (short, task, record, sum, used) VALUES (?1, ?2, ?3, ?4, ?5)",
+        )?
+        .execute(params![
+            short(&row.key),
+            row.key.as_slice(),
+            row.record,
+            row.sum.as_slice(),
+            used.cast_signed()
+        ])
+        .map(|_| ())
+}
+
+/// Deletes the rows of a task.
+pub(crate) fn delete(connection: &Connection, key: &Key) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached("DELETE FROM results WHERE short = ?1 AND task = ?2")?
+        .execute(params![short(key), key.as_slice()])
+        .map(|_| ())
+}
+
+/// Records when the results of a task were used.
+pub(crate) fn touch(connection: &Connection, keys: &[Key], used: u64) -> rusqlite::Result<()> {
+    let mut statement = connection
+        .prepare_cached("UPDATE results SET used = ?3 WHERE short = ?1 AND task = ?2")?;
+    for key in keys {
+        statement.execute(params![short(key), key.as_slice(), used.cast_signed()])?;
+    }
+    Ok(())
 }
 
 /// The checksum of a row.
@@ -110,9 +95,9 @@ enum Row {
 fn look_up(connection: &Connection, task: &Digest) -> rusqlite::Result<Row> {
     let key = task.as_bytes();
     let mut statement =
-        connection.prepare_cached("SELECT record, sum, used FROM results WHERE task = ?1")?;
+        connection.prepare_cached("SELECT record, sum, used FROM results WHERE short = ?1 AND task = ?2")?;
     let row = statement
-        .query_row([key.as_slice()], |row| {
+        .query_row(params![short(key), key.as_slice()], |row| {
             let (record, sum) = (row.get_ref(0)?, row.get_ref(1)?);
             let intact =
                 |record: &[u8]| sum.as_blob().is_ok_and(|sum| sum == checksum(key, record));
@@ -121,7 +106,7 @@ fn look_up(connection: &Connection, task: &Digest) -> rusqlite::Result<Row> {
                     .as_blob()
                     .ok()
                     .filter(|record| intact(record))
-                    .and_then(Record::decode)
+                    .and_then(record::decode)
                 {
                     Some(record) => Row::Found {
                         record,
@@ -190,20 +175,41 @@ impl Store {
             .wait();
     }
 
-    /// Stores the result of `task`. The blobs that it names must have been put before.
-    pub fn put_result(&self, task: &Digest, record: &Record) -> Ticket {
+    /// Stores results, together. Nothing is done, and there is nothing to wait for, where there are none.
+    pub fn put_results(&self, results: Vec<NewResult>) -> Option<Ticket> {
+        if results.is_empty() {
+            return None;
+        }
         self.inner.live.fresh_since();
-        let (key, record) = (*task.as_bytes(), record.encode());
-        let (sum, weight) = (checksum(&key, &record), record.len() + ROW_BYTES);
-        self.inner.writer.push(
-            Op::Result {
-                key,
-                record,
-                sum,
-                used: now_secs(),
-            },
-            weight,
-        )
+        let mut rows: Vec<NewRow> = results
+            .into_iter()
+            .map(|result| {
+                let (key, record) = (*result.task.as_bytes(), record::encode(&result.record));
+                NewRow {
+                    key,
+                    sum: checksum(&key, &record),
+                    record,
+                    fresh: result.fresh,
+                }
+            })
+            .collect();
+        // In the index's order: neighbours share its pages.
+        rows.sort_unstable_by_key(|row| row.key);
+        let weight = rows.iter().map(|row| row.record.len() + ROW_BYTES).sum();
+        let used = now_secs();
+        Some(self.inner.writer.push(Op::Results { rows, used }, weight))
+    }
+
+    /// The manifest of a task whose result is kept, or that was put as a blob.
+    pub fn manifest(&self, task: &Digest, max_bytes: u64) -> Option<Bytes> {
+        if let Some(bytes) = self.read(task, max_bytes) {
+            return Some(bytes);
+        }
+        let record = self.results(&[*task]).pop().flatten()?;
+        let delta = record.manifest?;
+        let base = self.read(&delta.base, max_bytes)?;
+        let bytes = Bytes::from(delta.apply(&base)?);
+        (Digest::of(&bytes) == *task).then_some(bytes)
     }
 
     /// Drops the result of `task`: it is a miss from now on.

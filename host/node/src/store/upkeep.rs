@@ -4,7 +4,8 @@
 
 use super::gc::{digest_of, for_each_file};
 use super::read::hash_file;
-use super::results::{Record, checksum};
+use super::record;
+use super::results::checksum;
 use super::write::{Op, ROW_BYTES};
 use super::{Store, StoreError};
 use std::fs::File;
@@ -189,7 +190,7 @@ impl Store {
         for (row, key, record, sum) in rows {
             report.results += 1;
             let intact = sum == checksum(&key, &record);
-            if intact && Record::decode(&record).is_some_and(|record| self.sound(&record)) {
+            if intact && record::decode(&record).is_some_and(|record| self.sound(&record)) {
                 continue;
             }
             report.broken_results += 1;

@@ -5,7 +5,8 @@
 //! dropped. Called by the database's writer thread.
 
 use super::recent::Recent;
-use crate::db::{CommitError, DbFile, Layout, Opened, Sink, lock};
+use super::results::{self, NewRow};
+use crate::db::{CommitError, DbFile, FileId, Layout, Opened, Sink, lock};
 use bytes::Bytes;
 use rusqlite::{Connection, TransactionBehavior, params};
 use std::collections::HashMap;
@@ -16,16 +17,20 @@ pub(crate) const LAYOUT: Layout = Layout {
     name: "cache.db",
     tables: "
         CREATE TABLE blobs (digest BLOB NOT NULL UNIQUE, bytes BLOB NOT NULL, used INTEGER NOT NULL);
-        CREATE TABLE results (task BLOB NOT NULL UNIQUE, record BLOB NOT NULL, sum BLOB NOT NULL, used INTEGER NOT NULL);
+        CREATE TABLE results (short INTEGER NOT NULL, task BLOB NOT NULL, record BLOB NOT NULL, sum BLOB NOT NULL,
+            used INTEGER NOT NULL);
+        CREATE INDEX results_by_short ON results (short);
         CREATE TABLE memo (path BLOB NOT NULL PRIMARY KEY, stat BLOB NOT NULL, sum BLOB NOT NULL, seen INTEGER NOT NULL)
             WITHOUT ROWID;",
     table_count: 3,
-    version: 1,
-    pragmas: "PRAGMA synchronous = OFF;",
+    version: 2,
+    pragmas: "PRAGMA synchronous = OFF; PRAGMA cache_size = -65536; PRAGMA wal_autocheckpoint = 8192;",
     keep_newer: false,
 };
 /// Small blobs in memory that were read or written lately, in bytes.
 const RECENT_BYTES: usize = 16 << 20;
+/// Names of small blobs that this process has put, at least.
+const PUT_NAMES: usize = 65_536;
 /// Blobs that could not be committed are kept up to this many bytes; beyond it, putting fails.
 const STRANDED_BYTES: usize = 64 << 20;
 /// What a row costs beside its content, roughly.
@@ -42,10 +47,8 @@ pub(crate) enum Op {
         used: u64,
         refresh: u64,
     },
-    Result {
-        key: Key,
-        record: Vec<u8>,
-        sum: Key,
+    Results {
+        rows: Vec<NewRow>,
         used: u64,
     },
     Touch {
@@ -69,10 +72,13 @@ pub(crate) struct Small {
 }
 
 struct SmallState {
-    /// By digest; the count is how many queued operations carry it.
-    pending: HashMap<Key, (Bytes, u32)>,
+    /// By digest: queued and not committed.
+    pending: HashMap<Key, Bytes>,
     pending_bytes: usize,
     recent: Recent<Key, Bytes>,
+    /// Blobs that this process has committed to `file`: putting them again changes nothing.
+    put: Recent<Key, ()>,
+    file: Option<FileId>,
     failing: Option<CommitError>,
 }
 
@@ -82,6 +88,8 @@ impl Default for Small {
             pending: HashMap::new(),
             pending_bytes: 0,
             recent: Recent::new(RECENT_BYTES),
+            put: Recent::new(PUT_NAMES),
+            file: None,
             failing: None,
         };
         Small {
@@ -94,28 +102,25 @@ impl Small {
     pub(crate) fn get(&self, key: &Key) -> Option<Bytes> {
         let mut state = lock(&self.state);
         match state.pending.get(key) {
-            Some((bytes, _)) => Some(bytes.clone()),
+            Some(bytes) => Some(bytes.clone()),
             None => state.recent.get(key),
         }
     }
 
-    /// Notes a blob that is about to be queued.
-    pub(crate) fn expect(&self, key: Key, bytes: &Bytes) -> Result<(), CommitError> {
+    /// Notes a blob that is about to be queued; false where it is queued or committed already.
+    pub(crate) fn expect(&self, key: Key, bytes: &Bytes) -> Result<bool, CommitError> {
         let mut state = lock(&self.state);
+        if state.pending.contains_key(&key) || state.put.get(&key).is_some() {
+            return Ok(false);
+        }
         if let Some(error) = &state.failing
             && state.pending_bytes > STRANDED_BYTES
         {
             return Err(error.clone());
         }
-        let entry = state
-            .pending
-            .entry(key)
-            .or_insert_with(|| (bytes.clone(), 0));
-        entry.1 += 1;
-        if entry.1 == 1 {
-            state.pending_bytes += bytes.len() + ROW_BYTES;
-        }
-        Ok(())
+        state.pending.insert(key, bytes.clone());
+        state.pending_bytes += bytes.len() + ROW_BYTES;
+        Ok(true)
     }
 
     /// Notes a blob that was read and found right.
@@ -127,25 +132,35 @@ impl Small {
 
     /// Forgets what is only remembered. What is not committed stays.
     pub(crate) fn forget(&self) {
-        lock(&self.state).recent.clear();
+        let mut state = lock(&self.state);
+        state.recent.clear();
+        state.put.clear();
     }
 
-    fn settled(&self, keys: impl Iterator<Item = Key>) {
+    /// Takes note that blobs are committed to a file. What was put into another one is not in this.
+    fn settled(&self, file: Option<FileId>, keys: impl Iterator<Item = Key>) {
         let mut state = lock(&self.state);
         let state = &mut *state;
+        if state.file != file {
+            state.put.clear();
+            state.file = file;
+        }
         for key in keys {
-            let Some((bytes, count)) = state.pending.get_mut(&key) else {
+            let Some(bytes) = state.pending.remove(&key) else {
                 continue;
             };
-            *count = count.saturating_sub(1);
-            if *count == 0 {
-                let bytes = std::mem::take(bytes);
-                state.pending.remove(&key);
-                let weight = bytes.len() + ROW_BYTES;
-                state.pending_bytes = state.pending_bytes.saturating_sub(weight);
-                state.recent.insert(key, bytes, weight);
-            }
+            let weight = bytes.len() + ROW_BYTES;
+            state.pending_bytes = state.pending_bytes.saturating_sub(weight);
+            state.recent.insert(key, bytes, weight);
+            state.put.insert(key, (), 1);
         }
+    }
+
+    /// Forgets that a blob was put: it turned out to be broken.
+    pub(crate) fn dropped(&self, key: &Key) {
+        let mut state = lock(&self.state);
+        state.put.remove(key);
+        state.recent.remove(key);
     }
 
     fn set_failing(&self, failing: Option<CommitError>) {
@@ -205,7 +220,8 @@ impl Sink for CacheSink {
         all.append(ops);
         let outcome = self.attempt(&all);
         if outcome.is_ok() {
-            self.small.settled(blob_keys(&all));
+            let file = self.opened.as_ref().map(|opened| opened.file);
+            self.small.settled(file, blob_keys(&all));
             all.clear();
         } else {
             tracing::debug!(?outcome, "the cache could not be written");
@@ -248,33 +264,18 @@ fn apply(connection: &Connection, op: &Op) -> rusqlite::Result<()> {
                 )?
                 .execute(params![key.as_slice(), bytes.as_ref(), used.cast_signed(), refresh.cast_signed()])?;
         }
-        Op::Result {
-            key,
-            record,
-            sum,
-            used,
-        } => {
-            connection
-                .prepare_cached("INSERT OR REPLACE INTO results (task, record, sum, used) VALUES (?1, ?2, ?3, ?4)")?
-                .execute(params![key.as_slice(), record, sum.as_slice(), used.cast_signed()])?;
-        }
-        Op::Touch { keys, used } => {
-            let mut statement =
-                connection.prepare_cached("UPDATE results SET used = ?2 WHERE task = ?1")?;
-            for key in keys {
-                statement.execute(params![key.as_slice(), used.cast_signed()])?;
+        Op::Results { rows, used } => {
+            for row in rows {
+                results::insert(connection, row, *used)?;
             }
         }
+        Op::Touch { keys, used } => results::touch(connection, keys, *used)?,
         Op::DropBlob { key } => {
             connection
                 .prepare_cached("DELETE FROM blobs WHERE digest = ?1")?
                 .execute([key.as_slice()])?;
         }
-        Op::DropResult { key } => {
-            connection
-                .prepare_cached("DELETE FROM results WHERE task = ?1")?
-                .execute([key.as_slice()])?;
-        }
+        Op::DropResult { key } => results::delete(connection, key)?,
         Op::Memo { rows } => crate::memo::write(connection, rows)?,
     }
     Ok(())
