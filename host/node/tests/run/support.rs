@@ -133,7 +133,7 @@ pub(crate) struct Ran {
 impl Ran {
     pub(crate) fn settled(&self, label: &str) -> &TaskSettled {
         let found = self.events.iter().find_map(|event| match event {
-            RunEvent::TaskSettled(settled) if settled.label == label => Some(settled),
+            RunEvent::TaskSettled(settled) if &*settled.label == label => Some(settled),
             _ => None,
         });
         found.unwrap_or_else(|| panic!("{label} never settled: {:?}", self.states()))
@@ -141,20 +141,20 @@ impl Ran {
 
     pub(crate) fn states(&self) -> BTreeMap<String, SettledKind> {
         let states = self.events.iter().filter_map(|event| match event {
-            RunEvent::TaskSettled(settled) => Some((settled.label.clone(), settled.state)),
+            RunEvent::TaskSettled(settled) => Some((settled.label.to_string(), settled.state)),
             _ => None,
         });
         states.collect()
     }
 
     pub(crate) fn attempts(&self, wanted: &str) -> usize {
-        let is_start = |event: &&RunEvent| matches!(event, RunEvent::TaskStarted { label, .. } if label == wanted);
+        let is_start = |event: &&RunEvent| matches!(event, RunEvent::TaskStarted { label, .. } if &**label == wanted);
         self.events.iter().filter(is_start).count()
     }
 
     pub(crate) fn outputs(&self) -> BTreeMap<String, String> {
         let output = |one: &sykli_node::events::InstanceReport| {
-            (one.label.clone(), one.output.unwrap().to_string())
+            (one.label.to_string(), one.output.unwrap().to_string())
         };
         self.report.instances.iter().map(output).collect()
     }

@@ -93,7 +93,7 @@ fn killed_process() {
     .unwrap();
     let told = |event| match event {
         RunEvent::TaskSettled(settled) => eprintln!("SETTLED {}", settled.label),
-        RunEvent::TaskStarted { label, .. } if label == "hold" => eprintln!("HOLD"),
+        RunEvent::TaskStarted { label, .. } if &*label == "hold" => eprintln!("HOLD"),
         _ => {}
     };
     node.run(request, &told, &Interrupt::new()).unwrap();
