@@ -286,7 +286,7 @@ impl Node {
             for folder in [cache, &code, &spool] {
                 create_private(folder)?;
             }
-            let slots = u32::try_from(self.jobs(0)).unwrap_or(u32::MAX).max(64);
+            let slots = u32::try_from(self.jobs(0)).unwrap_or(u32::MAX);
             Ok(Engine::new(EngineConfig {
                 cache_dir: Some(code),
                 slots,

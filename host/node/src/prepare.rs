@@ -12,8 +12,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use sykli_core::expand::{Instance, Plan, Stdin};
-use sykli_core::id::{Digest, TaskId};
 use sykli_core::glob::Pattern;
+use sykli_core::id::{Digest, TaskId};
 use sykli_core::manifest::{Manifest, ManifestGrants, Own, SEMANTICS_VERSION, Shard, Template};
 use sykli_core::pipeline::Task;
 use sykli_core::tree::{Tree, TreeEntry};
@@ -215,7 +215,8 @@ impl Context {
         let (item_tree, inputs) = match self.item_inputs(instance)? {
             None => (None, None),
             Some((tree, own)) => {
-                let inputs: BTreeMap<_, _> = (*shared.inputs).clone().into_iter().chain(own).collect();
+                let inputs: BTreeMap<_, _> =
+                    (*shared.inputs).clone().into_iter().chain(own).collect();
                 (Some(tree), Some(Arc::new(inputs)))
             }
         };
@@ -309,7 +310,10 @@ impl Context {
 
     /// The tree with an instance's item, where that is a file which is not among the shared ones, and the input trees
     /// that it adds or replaces.
-    #[allow(clippy::type_complexity, reason = "a tree and its place, used in one place")]
+    #[allow(
+        clippy::type_complexity,
+        reason = "a tree and its place, used in one place"
+    )]
     fn item_inputs(
         &self,
         instance: &Instance,
@@ -331,10 +335,7 @@ impl Context {
             Some((folder, name)) if shared.len() > MAX_JOINED_FILES => {
                 (self.file_as(file, name)?, folder.to_owned())
             }
-            _ => (
-                self.tree(self.plan.input_files(instance))?,
-                String::new(),
-            ),
+            _ => (self.tree(self.plan.input_files(instance))?, String::new()),
         };
         let digest = tree.digest();
         Ok(Some((tree, [(place, digest)])))

@@ -249,8 +249,7 @@ impl Node {
             use_cache,
             mailbox: mailbox.clone(),
         };
-        let pool =
-            Pool::start(executors, helpers, &Arc::new(crew)).map_err(NodeError::Threads)?;
+        let pool = Pool::start(executors, helpers, &Arc::new(crew)).map_err(NodeError::Threads)?;
         // Only a ring: never blocks, so that it may be raised from anywhere, a renderer included.
         let bell = mailbox.clone();
         let listening = interrupt.listen(move |_| bell.ring());

@@ -193,9 +193,7 @@ fn reasons_to_run(
 
 /// What differs from an earlier manifest, one line each.
 fn changes(context: &Context, prepared: &Prepared, previous: &Digest) -> Vec<String> {
-    let old = context
-        .store
-        .manifest(previous, MAX_MANIFEST_BYTES as u64);
+    let old = context.store.manifest(previous, MAX_MANIFEST_BYTES as u64);
     let old = old.and_then(|bytes| Manifest::decode(&bytes).ok());
     let Some((old, new)) = old.zip(prepared.manifest()) else {
         return vec!["something changed, but what it was before is not known any more".to_owned()];

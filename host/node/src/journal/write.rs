@@ -17,7 +17,7 @@ use sykli_core::id::{Digest, RunId};
 const MAX_RUNS: i64 = 500;
 const MAX_INSTANCES: i64 = 3_000_000;
 /// Runs forgotten at once: finishing a run must stay quick.
-const FORGET_AT_ONCE: i64 = 4;
+const FORGET_AT_ONCE: usize = 4;
 /// The longest failure that is kept, in bytes.
 const MAX_FAILURE_BYTES: usize = 2048;
 
@@ -257,14 +257,20 @@ fn settle(connection: &Connection, run: i64, settled: &Settled) -> rusqlite::Res
 
 /// Forgets the oldest runs beyond the bounds, a few at a time.
 fn forget_old(connection: &Connection) -> rusqlite::Result<()> {
-    let old: Vec<i64> = connection
-        .prepare_cached(
-            "SELECT seq FROM (SELECT seq, row_number() OVER newest AS place, sum(instances) OVER newest AS rows FROM runs
-                WINDOW newest AS (ORDER BY seq DESC))
-             WHERE place > 1 AND (place > ?1 OR rows > ?2) ORDER BY seq LIMIT ?3",
-        )?
-        .query_map([MAX_RUNS, MAX_INSTANCES, FORGET_AT_ONCE], |row| row.get(0))?
-        .collect::<rusqlite::Result<_>>()?;
+    let mut runs =
+        connection.prepare_cached("SELECT seq, instances FROM runs ORDER BY seq DESC")?;
+    let mut runs = runs.query([])?;
+    let (mut place, mut rows, mut old) = (0, 0i64, Vec::new());
+    while let Some(run) = runs.next()? {
+        place += 1;
+        rows = rows.saturating_add(run.get(1)?);
+        // The newest stays, however large it is.
+        if place > 1 && (place > MAX_RUNS || rows > MAX_INSTANCES) {
+            old.push(run.get(0)?);
+        }
+    }
+    // The oldest first.
+    let old: Vec<i64> = old.into_iter().rev().take(FORGET_AT_ONCE).collect();
     for run in old {
         connection
             .prepare_cached("DELETE FROM instances WHERE run = ?1")?

@@ -53,7 +53,9 @@ impl<M> Mailbox<M> {
             room: Condvar::new(),
         };
         Mailbox(Arc::new(Boxes {
-            boxes: (0..threads.max(1)).map(|_| CachePadded::new(slot())).collect(),
+            boxes: (0..threads.max(1))
+                .map(|_| CachePadded::new(slot()))
+                .collect(),
             bell: Bell::default(),
             closed: AtomicBool::new(false),
         }))
@@ -168,7 +170,10 @@ mod tests {
         mailbox.post(0, 1);
         assert!(!mailbox.0.bell.rung.load(Ordering::SeqCst));
         mailbox.flush(1);
-        assert!(!mailbox.0.bell.rung.load(Ordering::SeqCst), "its box is empty");
+        assert!(
+            !mailbox.0.bell.rung.load(Ordering::SeqCst),
+            "its box is empty"
+        );
         mailbox.flush(0);
         mailbox.wait(LONG);
         assert_eq!(taken(&mailbox), [1]);
@@ -215,7 +220,10 @@ mod tests {
         let thread = posting(0, 2 * MOST as u32);
         mailbox.wait(LONG);
         mailbox.close();
-        assert!(thread.join().is_ok(), "nobody waits for a loop that is gone");
+        assert!(
+            thread.join().is_ok(),
+            "nobody waits for a loop that is gone"
+        );
         assert!(taken(&mailbox).is_empty());
     }
 }

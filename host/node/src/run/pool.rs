@@ -252,14 +252,21 @@ mod tests {
         fn idle(&self, _: usize) {}
     }
 
-    fn echo(executors: usize, helpers: usize) -> (Pool<Echo>, mpsc::Sender<()>, mpsc::Receiver<String>) {
+    fn echo(
+        executors: usize,
+        helpers: usize,
+    ) -> (Pool<Echo>, mpsc::Sender<()>, mpsc::Receiver<String>) {
         let (open, gate) = mpsc::channel();
         let (done, seen) = mpsc::channel();
         let echo = Echo {
             gate: Mutex::new(gate),
             done,
         };
-        (Pool::start(executors, helpers, &Arc::new(echo)).unwrap(), open, seen)
+        (
+            Pool::start(executors, helpers, &Arc::new(echo)).unwrap(),
+            open,
+            seen,
+        )
     }
 
     #[test]

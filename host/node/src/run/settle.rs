@@ -43,7 +43,8 @@ pub(super) fn serve(
         let until = Instant::now() + GATHER;
         while batch.len() < MAX_BATCH {
             // Nothing came in time, or nothing will come any more.
-            let Ok(mut next) = settled.recv_timeout(until.saturating_duration_since(Instant::now()))
+            let Ok(mut next) =
+                settled.recv_timeout(until.saturating_duration_since(Instant::now()))
             else {
                 break;
             };

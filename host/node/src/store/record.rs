@@ -192,7 +192,11 @@ mod tests {
             fuel: 7,
             wall_ms: 8,
             peak_memory_bytes: 9,
-            manifest: Some(Delta::between(Digest::of(b"base"), b"item 1 of 9", b"item 12 of 9")),
+            manifest: Some(Delta::between(
+                Digest::of(b"base"),
+                b"item 1 of 9",
+                b"item 12 of 9",
+            )),
             warnings: vec!["one".to_owned(), String::new()],
         }
     }
@@ -245,7 +249,11 @@ mod tests {
             ("one", "two"),
         ] {
             let delta = Delta::between(base, of.as_bytes(), bytes.as_bytes());
-            assert_eq!(delta.apply(of.as_bytes()).unwrap(), bytes.as_bytes(), "{of} {bytes}");
+            assert_eq!(
+                delta.apply(of.as_bytes()).unwrap(),
+                bytes.as_bytes(),
+                "{of} {bytes}"
+            );
             assert!(delta.middle.len() <= bytes.len());
         }
         let delta = Delta::between(base, b"abcdef", b"abcXdef");

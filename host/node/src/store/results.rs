@@ -71,8 +71,8 @@ pub(crate) fn delete(connection: &Connection, key: &Key) -> rusqlite::Result<()>
 
 /// Records when the results of a task were used.
 pub(crate) fn touch(connection: &Connection, keys: &[Key], used: u64) -> rusqlite::Result<()> {
-    let mut statement = connection
-        .prepare_cached("UPDATE results SET used = ?3 WHERE short = ?1 AND task = ?2")?;
+    let mut statement =
+        connection.prepare_cached("UPDATE results SET used = ?3 WHERE short = ?1 AND task = ?2")?;
     for key in keys {
         statement.execute(params![short(key), key.as_slice(), used.cast_signed()])?;
     }
@@ -94,8 +94,8 @@ enum Row {
 
 fn look_up(connection: &Connection, task: &Digest) -> rusqlite::Result<Row> {
     let key = task.as_bytes();
-    let mut statement =
-        connection.prepare_cached("SELECT record, sum, used FROM results WHERE short = ?1 AND task = ?2")?;
+    let mut statement = connection
+        .prepare_cached("SELECT record, sum, used FROM results WHERE short = ?1 AND task = ?2")?;
     let row = statement
         .query_row(params![short(key), key.as_slice()], |row| {
             let (record, sum) = (row.get_ref(0)?, row.get_ref(1)?);
