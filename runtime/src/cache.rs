@@ -1,24 +1,32 @@
 //! Compiled code on disk: entries that only this user can have written, each with its own checksum.
 //!
 //! Native code is trusted when it is loaded, so an entry counts only if it comes from a folder that belongs to this user
-//! and that nobody else can write, and if every byte of it is what was written (BLAKE3 over key, description and code).
-//! Anything else is a miss: a wrong length, a flipped bit, an entry of another engine, a folder that cannot be read.
-//! Nothing here fails a run, and nothing here interprets the code.
+//! and that nobody else can write: that keeps others out. A checksum over key, description and code keeps out what a disk
+//! or a killed program damaged; it is XXH3, because it is computed each time and nobody is there to forge it. Anything
+//! else is a miss: a wrong length, a flipped bit, an entry of another engine, a folder that cannot be read. Nothing here
+//! fails a run, and nothing here interprets the code.
 //!
-//! One file an entry, named by its key: `magic ‖ description length (u32 LE) ‖ code length (u64 LE) ‖ BLAKE3 ‖ description
-//! ‖ code`. Written beside and renamed, so that readers and killed writers never meet half of one.
+//! One file an entry, named by its key: `code ‖ description ‖ magic ‖ description length (u32 LE) ‖ code length (u64 LE) ‖
+//! XXH3-128`. The code comes first so that the engine can map the file instead of copying it. Written beside and renamed,
+//! so that readers and killed writers never meet half of one, and never changed once it has its name.
 
 use std::fs::File;
-use std::io::{self, Read, Write};
-use std::os::fd::OwnedFd;
+use std::io::{self, Write};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
 
 use rustix::fs::{AtFlags, Mode, OFlags};
+use xxhash_rust::xxh3::Xxh3;
 
-const MAGIC: &[u8; 8] = b"sykcode1";
-const HEADER_BYTES: usize = 8 + 4 + 8 + 32;
+const MAGIC: &[u8; 8] = b"sykcode2";
+const TRAILER_BYTES: usize = 8 + 4 + 8 + 16;
+/// How much of an entry is read at once to check it: what stays in the processor's nearest cache.
+const CHUNK_BYTES: usize = 32 << 10;
+/// The longest description.
+const MAX_DESCRIPTION_BYTES: u64 = 4 << 20;
 /// An entry beyond this is not read: nothing that passes the checks of a load compiles to more.
 const MAX_ENTRY_BYTES: u64 = 2 << 30;
 /// What all entries may take; beyond it the oldest go.
@@ -41,10 +49,26 @@ impl Key {
 
 const HEX: &[u8; 16] = b"0123456789abcdef";
 
-/// One entry.
+/// One entry, checked. Its code begins the file.
 pub(crate) struct Cached {
     pub(crate) description: Vec<u8>,
-    pub(crate) code: Vec<u8>,
+    file: File,
+    code_len: u64,
+}
+
+impl Cached {
+    /// A path to the very file that was checked, whatever has happened to its name since.
+    pub(crate) fn path(&self) -> PathBuf {
+        PathBuf::from(format!("/dev/fd/{}", self.file.as_raw_fd()))
+    }
+
+    /// The code, for where such a path leads nowhere.
+    pub(crate) fn code(&self) -> io::Result<Vec<u8>> {
+        let len = usize::try_from(self.code_len).map_err(|_| io::ErrorKind::FileTooLarge)?;
+        let mut code = vec![0; len];
+        self.file.read_exact_at(&mut code, 0)?;
+        Ok(code)
+    }
 }
 
 /// The folder of compiled code.
@@ -100,9 +124,9 @@ impl CodeCache {
             Mode::empty(),
         );
         let file = File::from(file.ok()?);
-        let entry = ours(&file).then(|| read(&file, key)).flatten();
-        match entry {
-            Some(_) => touch(&file),
+        let entry = ours(&file).then(|| read(file, key)).flatten();
+        match &entry {
+            Some(entry) => touch(&entry.file),
             None => {
                 tracing::debug!(entry = name, "compiled code is damaged: removed");
                 self.remove(key);
@@ -127,10 +151,10 @@ impl CodeCache {
     }
 
     fn try_put(&self, key: Key, description: &[u8], code: &[u8]) -> io::Result<()> {
-        let header = header(key, description, code)?;
+        let trailer = trailer(key, description, code)?;
         let count = self.writes.fetch_add(1, Ordering::Relaxed);
         let temporary = format!(".{}.{count}.tmp", std::process::id());
-        let written = self.write_new(&temporary, &[&header, description, code]);
+        let written = self.write_new(&temporary, &[code, description, &trailer]);
         let renamed = written.and_then(|()| {
             Ok(rustix::fs::renameat(
                 &self.dir,
@@ -208,57 +232,69 @@ fn touch(file: &File) {
     }
 }
 
-fn checksum(key: Key, lengths: &[u8], description: &[u8], code: &[u8]) -> [u8; 32] {
-    let mut hasher = blake3::Hasher::new();
+fn checksum(key: Key, lengths: &[u8]) -> Xxh3 {
+    let mut hasher = Xxh3::new();
+    hasher.update(&key.0);
+    hasher.update(lengths);
     hasher
-        .update(&key.0)
-        .update(lengths)
-        .update(description)
-        .update(code);
-    *hasher.finalize().as_bytes()
 }
 
-fn header(key: Key, description: &[u8], code: &[u8]) -> io::Result<Vec<u8>> {
+fn trailer(key: Key, description: &[u8], code: &[u8]) -> io::Result<Vec<u8>> {
     let too_large = |_| io::Error::from(io::ErrorKind::FileTooLarge);
-    let mut header = Vec::with_capacity(HEADER_BYTES);
-    header.extend_from_slice(MAGIC);
-    header.extend_from_slice(
+    let mut trailer = Vec::with_capacity(TRAILER_BYTES);
+    trailer.extend_from_slice(MAGIC);
+    trailer.extend_from_slice(
         &u32::try_from(description.len())
             .map_err(too_large)?
             .to_le_bytes(),
     );
-    header.extend_from_slice(&u64::try_from(code.len()).map_err(too_large)?.to_le_bytes());
-    let sum = checksum(key, header.get(8..).unwrap_or_default(), description, code);
-    header.extend_from_slice(&sum);
-    Ok(header)
+    trailer.extend_from_slice(&u64::try_from(code.len()).map_err(too_large)?.to_le_bytes());
+    let mut sum = checksum(key, trailer.get(8..).unwrap_or_default());
+    sum.update(code);
+    sum.update(description);
+    trailer.extend_from_slice(&sum.digest128().to_le_bytes());
+    Ok(trailer)
 }
 
 /// Reads and checks an entry; None whatever is wrong with it.
-fn read(mut file: &File, key: Key) -> Option<Cached> {
+fn read(file: File, key: Key) -> Option<Cached> {
     let metadata = file.metadata().ok()?;
     let size = metadata.len();
     if !metadata.is_file() || size > MAX_ENTRY_BYTES {
         return None;
     }
-    let mut header = [0; HEADER_BYTES];
-    file.read_exact(&mut header).ok()?;
-    let (magic, rest) = header.split_first_chunk::<8>()?;
+    let body = size.checked_sub(TRAILER_BYTES as u64)?;
+    let mut trailer = [0; TRAILER_BYTES];
+    file.read_exact_at(&mut trailer, body).ok()?;
+    let (magic, rest) = trailer.split_first_chunk::<8>()?;
     let (lengths, sum) = rest.split_first_chunk::<12>()?;
     let (description_len, code_len) = lengths.split_first_chunk::<4>()?;
     let description_len = u64::from(u32::from_le_bytes(*description_len));
     let code_len = u64::from_le_bytes(code_len.try_into().ok()?);
-    let expected = (HEADER_BYTES as u64)
-        .checked_add(description_len)?
-        .checked_add(code_len)?;
-    if magic != MAGIC || size != expected {
+    if magic != MAGIC
+        || description_len > MAX_DESCRIPTION_BYTES
+        || code_len.checked_add(description_len) != Some(body)
+    {
         return None;
     }
+    let mut found = checksum(key, lengths);
+    let mut chunk = [0; CHUNK_BYTES];
+    let mut at = 0;
+    while at < code_len {
+        let len = usize::try_from(code_len - at).map_or(CHUNK_BYTES, |left| left.min(CHUNK_BYTES));
+        let part = chunk.get_mut(..len)?;
+        file.read_exact_at(part, at).ok()?;
+        found.update(part);
+        at += len as u64;
+    }
     let mut description = vec![0; usize::try_from(description_len).ok()?];
-    let mut code = vec![0; usize::try_from(code_len).ok()?];
-    file.read_exact(&mut description).ok()?;
-    file.read_exact(&mut code).ok()?;
-    (checksum(key, lengths, &description, &code)[..] == *sum)
-        .then_some(Cached { description, code })
+    file.read_exact_at(&mut description, code_len).ok()?;
+    found.update(&description);
+    (found.digest128().to_le_bytes() == *sum).then_some(Cached {
+        description,
+        file,
+        code_len,
+    })
 }
 
 #[cfg(test)]
@@ -282,9 +318,11 @@ mod tests {
         cache.put(KEY, b"what", b"code");
         let entry = cache.get(KEY).unwrap();
         assert_eq!(
-            (&entry.description[..], &entry.code[..]),
+            (&entry.description[..], &entry.code().unwrap()[..]),
             (&b"what"[..], &b"code"[..])
         );
+        let mapped = std::fs::read(entry.path()).unwrap();
+        assert!(mapped.starts_with(b"codewhat"), "the file that was checked");
         assert!(cache.get(Key([8; 32])).is_none());
         let mode = std::fs::metadata(&cache.path).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o700);

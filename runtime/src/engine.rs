@@ -25,7 +25,7 @@ use wasmtime::{
     Config, Enabled, InstanceAllocationStrategy, PoolingAllocationConfig, WasmBacktraceDetails,
 };
 
-use crate::cache::{CodeCache, Key};
+use crate::cache::{Cached, CodeCache, Key};
 use crate::drive::{Control, Stop};
 use crate::limits;
 use crate::load::{self, Description, LoadError};
@@ -303,11 +303,7 @@ impl Engine {
         let cache = self.shared.cache.as_ref()?;
         let cached = cache.get(key)?;
         let component = Description::decode(&cached.description).and_then(|description| {
-            // SAFETY: `deserialize` asks for bytes that `serialize` of this same engine made. The cache gives only what
-            // this user alone could have written to its folder, under a key of wasmtime's version, settings and
-            // processor, and only after the checksum over key and content held.
-            #[allow(unsafe_code)]
-            let compiled = unsafe { Compiled::deserialize(&flavour.engine, &cached.code) }.ok()?;
+            let compiled = load_checked(&flavour.engine, &cached)?;
             Component::new(flavour, &compiled, digest, description).ok()
         });
         if component.is_none() {
@@ -333,6 +329,20 @@ impl Engine {
             cache.put(key, &component.inner.description.encode(), &code);
         }
         Ok(component)
+    }
+}
+
+/// The code of an entry, mapped from its file; copied where the system gives no path to an open file.
+#[allow(unsafe_code)]
+fn load_checked(engine: &wasmtime::Engine, cached: &Cached) -> Option<Compiled> {
+    // SAFETY: both ask for what `serialize` of this same engine made, the first also that the file does not change while
+    // it is mapped. The cache gives only what this user alone could have written to its folder, under a key of wasmtime's
+    // version, settings and processor, and only after the checksum over key and content held; its entries are written
+    // under another name, renamed, and never written to again. The path leads to the open file that was checked.
+    unsafe {
+        Compiled::deserialize_file(engine, cached.path())
+            .or_else(|_| Compiled::deserialize(engine, cached.code()?))
+            .ok()
     }
 }
 
