@@ -51,6 +51,21 @@ impl Stamp {
         }
     }
 
+    /// The stamp of what `stat` tells of: the same as [`Stamp::of`] gives for that file.
+    pub(crate) fn of_stat(found: &rustix::fs::Stat) -> Stamp {
+        // The types of these fields differ between systems.
+        #[allow(clippy::unnecessary_cast, reason = "not unnecessary everywhere")]
+        let ns = |secs: i64, nanos| secs.saturating_mul(SECOND_NS).saturating_add(nanos as i64);
+        #[allow(clippy::unnecessary_cast, reason = "not unnecessary everywhere")]
+        Stamp {
+            size: found.st_size as u64,
+            mtime_ns: ns(found.st_mtime as i64, found.st_mtime_nsec),
+            ctime_ns: ns(found.st_ctime as i64, found.st_ctime_nsec),
+            inode: found.st_ino as u64,
+            device: found.st_dev as u64,
+        }
+    }
+
     /// Whether a change after `now_ns` (nanoseconds since 1970) would be sure to show in this stamp.
     pub fn is_settled(&self, now_ns: i64) -> bool {
         let newest = self.mtime_ns.max(self.ctime_ns);

@@ -10,7 +10,9 @@
 //! `plan`.
 
 mod files;
+mod folders;
 mod hash;
+mod queue;
 mod walk;
 
 pub use files::Files;
