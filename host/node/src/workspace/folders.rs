@@ -8,7 +8,7 @@ use super::WorkspaceError;
 use super::queue::Queue;
 use super::walk::{MAX_PATH_BYTES, Seen, Walk, Why, unreadable};
 use crate::db::lock;
-use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, RawMode, statat};
+use rustix::fs::{AtFlags, Dir, DirEntry, FileType, Mode, OFlags, RawMode, statat};
 use rustix::io::{Errno, retry_on_intr};
 use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -36,17 +36,16 @@ struct Folder<'p> {
 
 /// Files that match, in a folder that has too many of them for one job.
 struct Part {
-    folder: Arc<OwnedFd>,
-    /// Where in each path its name begins.
-    names_at: usize,
-    paths: Vec<Arc<str>>,
+    opened: Arc<OwnedFd>,
+    path: Arc<str>,
+    files: Vec<DirEntry>,
 }
 
 /// What one look at a folder gave.
 #[derive(Default)]
 struct Content<'p> {
-    /// Paths of what matches and is said to be a file.
-    files: Vec<Arc<str>>,
+    /// What matches and is said to be a file.
+    files: Vec<DirEntry>,
     folders: Vec<Folder<'p>>,
 }
 
@@ -102,7 +101,7 @@ impl<'a> Walk<'a> {
         match job {
             Job::Folder(folder) => self.folder(&folder),
             Job::Files(part) => {
-                self.files(part.folder.as_fd(), part.names_at, part.paths)?;
+                self.files(part.opened.as_fd(), &part.path, &part.files)?;
                 Ok(Vec::new())
             }
         }
@@ -121,31 +120,27 @@ impl<'a> Walk<'a> {
         };
         let content = self.read(&mut dir, folder, &absolute)?;
         let Content { mut files, folders } = content;
-        let names_at = if folder.path.is_empty() {
-            0
-        } else {
-            folder.path.len() + 1
-        };
-        files.sort_unstable();
+        files.sort_unstable_by(|a, b| a.file_name().cmp(b.file_name()));
         let mut parts = Vec::new();
-        for run in runs(files, &folders) {
+        for run in runs(files, &folder.path, &folders) {
             parts.extend(parts_of(run));
         }
         // What waits keeps the folder open.
         let mut jobs: Vec<Job<'p>> = folders.into_iter().map(Job::Folder).collect();
         let fd = dir.fd().map_err(failed)?;
         if parts.iter().map(Vec::len).sum::<usize>() > FILES_A_JOB {
-            let shared = Arc::new(rustix::io::fcntl_dupfd_cloexec(fd, 0).map_err(failed)?);
-            jobs.extend(parts.into_iter().map(|paths| {
+            let opened = Arc::new(rustix::io::fcntl_dupfd_cloexec(fd, 0).map_err(failed)?);
+            let path: Arc<str> = folder.path.as_str().into();
+            jobs.extend(parts.into_iter().map(|files| {
                 Job::Files(Part {
-                    folder: Arc::clone(&shared),
-                    names_at,
-                    paths,
+                    opened: Arc::clone(&opened),
+                    path: Arc::clone(&path),
+                    files,
                 })
             }));
         } else {
-            for paths in parts {
-                self.files(fd, names_at, paths)?;
+            for files in parts {
+                self.files(fd, &folder.path, &files)?;
             }
         }
         Ok(jobs)
@@ -204,7 +199,7 @@ impl<'a> Walk<'a> {
                     self.link(join(&folder.path, name), &absolute.join(name), patterns)?;
                 }
                 _ if within.iter().any(|pattern| pattern.matches(name)) => {
-                    content.files.push(join(&folder.path, name).into());
+                    content.files.push(entry);
                 }
                 _ => {}
             }
@@ -212,21 +207,29 @@ impl<'a> Walk<'a> {
         Ok(content)
     }
 
-    /// Looks at files of an open folder.
+    /// Looks at files of an open folder, and names them.
     fn files(
         &mut self,
-        folder: BorrowedFd<'_>,
-        names_at: usize,
-        paths: Vec<Arc<str>>,
+        opened: BorrowedFd<'_>,
+        folder: &str,
+        files: &[DirEntry],
     ) -> Result<(), WorkspaceError> {
-        let mut run = Vec::with_capacity(paths.len());
-        for path in paths {
-            let name = path.get(names_at..).unwrap_or_default();
-            match retry_on_intr(|| statat(folder, name, AtFlags::SYMLINK_NOFOLLOW)) {
-                Ok(found) => self.take(&mut run, path, &Seen::from(&found))?,
+        let mut run = Vec::with_capacity(files.len());
+        let mut path = join(folder, "");
+        let names_at = path.len();
+        for file in files {
+            let name = file.file_name();
+            let Ok(text) = name.to_str() else {
+                continue;
+            };
+            path.truncate(names_at);
+            path.push_str(text);
+            match retry_on_intr(|| statat(opened, name, AtFlags::SYMLINK_NOFOLLOW)) {
+                // Made one after the other, the paths lie in memory in the order in which they will be looked at.
+                Ok(found) => self.take(&mut run, path.as_str().into(), &Seen::from(&found))?,
                 // Gone since the folder was listed.
                 Err(Errno::NOENT) => {}
-                Err(error) => return Err(unreadable(&self.root.join(&*path), error.into())),
+                Err(error) => return Err(unreadable(&self.root.join(&path), error.into())),
             }
         }
         self.keep(run);
@@ -241,15 +244,14 @@ fn kind_of(folder: BorrowedFd<'_>, name: &CStr) -> Result<FileType, Errno> {
 }
 
 /// Cuts the sorted files of a folder where what is in one of its folders comes between them.
-fn runs(mut files: Vec<Arc<str>>, folders: &[Folder<'_>]) -> Vec<Vec<Arc<str>>> {
-    let mut cuts: Vec<String> = folders
-        .iter()
-        .map(|folder| format!("{}/", folder.path))
-        .collect();
+fn runs(mut files: Vec<DirEntry>, path: &str, folders: &[Folder<'_>]) -> Vec<Vec<DirEntry>> {
+    let below = join(path, "");
+    let name_of = |folder: &Folder<'_>| Some(format!("{}/", folder.path.strip_prefix(&below)?));
+    let mut cuts: Vec<String> = folders.iter().filter_map(name_of).collect();
     cuts.sort_unstable();
     let mut runs = Vec::new();
     for cut in cuts.iter().rev() {
-        let at = files.partition_point(|file| **file < **cut);
+        let at = files.partition_point(|file| file.file_name().to_bytes() < cut.as_bytes());
         if at < files.len() {
             runs.push(files.split_off(at));
         }
@@ -258,7 +260,7 @@ fn runs(mut files: Vec<Arc<str>>, folders: &[Folder<'_>]) -> Vec<Vec<Arc<str>>> 
     runs
 }
 
-fn parts_of(mut run: Vec<Arc<str>>) -> Vec<Vec<Arc<str>>> {
+fn parts_of(mut run: Vec<DirEntry>) -> Vec<Vec<DirEntry>> {
     let mut parts = Vec::new();
     while run.len() > FILES_A_JOB {
         parts.push(run.split_off(run.len() - FILES_A_JOB));

@@ -127,11 +127,15 @@ fn in_order(mut runs: Vec<Vec<Found>>) -> Vec<Found> {
             .map(|one| &one.path)
             .cmp(&b.first().map(|one| &one.path))
     });
+    let apart = runs.windows(2).all(|pair| match pair {
+        [before, after] => before.last().map(|one| &one.path) < after.first().map(|one| &one.path),
+        _ => true,
+    });
     let mut found = Vec::with_capacity(runs.iter().map(Vec::len).sum());
     runs.into_iter().for_each(|run| found.extend(run));
-    if !found.is_sorted_by(|a: &Found, b| a.path < b.path) {
+    if !apart {
         // Links and literals lie anywhere among the others.
-        found.sort_by(|a, b| a.path.cmp(&b.path));
+        found.sort_by(|a: &Found, b| a.path.cmp(&b.path));
         found.dedup_by(|later, earlier| later.path == earlier.path);
     }
     found
