@@ -228,7 +228,7 @@ impl Pattern {
     pub fn within(&self, dir: &str) -> Within<'_> {
         match &*self.0 {
             Inner::Literal { path, .. } => {
-                let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
+                let (folder, name) = folder_and_name(path);
                 Within {
                     name: (folder == dir).then_some(name),
                     alternatives: Vec::new(),
@@ -275,7 +275,7 @@ impl Pattern {
     /// Whether one of the folders on the way to `path` is one that it [`Pattern::skips`].
     #[must_use]
     pub fn skips_path(&self, path: &str) -> bool {
-        self.skips_folder(path.rsplit_once('/').map_or("", |(folder, _)| folder))
+        self.skips_folder(folder_and_name(path).0)
     }
 
     /// Whether the folder at `path`, or one on the way to it, is one that it [`Pattern::skips`].
@@ -304,6 +304,22 @@ impl Within<'_> {
                 .iter()
                 .any(|(one, states)| one.matches_in(*states, name))
     }
+}
+
+/// The folder of a path, empty at the top, and the name in it.
+pub(crate) fn folder_and_name(path: &str) -> (&str, &str) {
+    path.rsplit_once('/').unwrap_or(("", path))
+}
+
+/// The name of the file at `path`, if `folder` is the one that it is in: for neighbours a cheaper question than where
+/// the path's last `/` is.
+pub(crate) fn name_in<'p>(folder: &str, path: &'p str) -> Option<&'p str> {
+    let name = if folder.is_empty() {
+        path
+    } else {
+        path.strip_prefix(folder)?.strip_prefix('/')?
+    };
+    (!name.contains('/')).then_some(name)
 }
 
 /// Whether `path` is `folder` itself or inside it; everything is inside `""`.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::{Listing, MAX_INPUT_MATCHES};
 use crate::diagnostic::{Diagnostic, quote};
-use crate::glob::{Pattern, Within};
+use crate::glob::{Pattern, Within, folder_and_name, name_in};
 use crate::pipeline::validate::input_is_output;
 use crate::pipeline::{Origin, Pipeline, Task};
 use crate::template::{Part, Placeholder, Template};
@@ -70,7 +70,7 @@ impl<'a> Files<'a> {
         if let Some(path) = pattern.as_literal() {
             let found = self.listing.find(path).map(|index| index as usize);
             return found
-                .filter(|_| enters(folder_of(path).0))
+                .filter(|_| enters(folder_and_name(path).0))
                 .into_iter()
                 .collect();
         }
@@ -86,12 +86,15 @@ impl<'a> Files<'a> {
         let mut current: Option<(&str, Option<Within<'_>>)> = None;
         let mut found = Vec::new();
         for (offset, file) in inside.iter().enumerate() {
-            let (folder, name) = folder_of(&file.path);
-            let within = match &current {
-                Some((same, within)) if *same == folder => within,
-                _ => {
+            let same = current
+                .as_ref()
+                .and_then(|(folder, within)| Some((name_in(folder, &file.path)?, within)));
+            let (name, within) = match same {
+                Some(same) => same,
+                None => {
+                    let (folder, name) = folder_and_name(&file.path);
                     let within = enters(folder).then(|| pattern.within(folder));
-                    &current.insert((folder, within)).1
+                    (name, &current.insert((folder, within)).1)
                 }
             };
             if within.as_ref().is_some_and(|within| within.matches(name)) {
@@ -247,11 +250,6 @@ impl<'a> Files<'a> {
             .get(file as usize)
             .map(|entry| Arc::clone(&entry.path))
     }
-}
-
-/// The folder of a path, empty at the top, and the name in it.
-fn folder_of(path: &str) -> (&str, &str) {
-    path.rsplit_once('/').unwrap_or(("", path))
 }
 
 /// Patterns that cover whatever an output can be once it is filled in.
