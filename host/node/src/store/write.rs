@@ -17,10 +17,10 @@ pub(crate) const LAYOUT: Layout = Layout {
     tables: "
         CREATE TABLE blobs (digest BLOB NOT NULL UNIQUE, bytes BLOB NOT NULL, used INTEGER NOT NULL);
         CREATE TABLE results (task BLOB NOT NULL UNIQUE, record BLOB NOT NULL, sum BLOB NOT NULL, used INTEGER NOT NULL);
-        CREATE TABLE memo (path BLOB NOT NULL PRIMARY KEY, stat BLOB NOT NULL, sum BLOB NOT NULL, seen INTEGER NOT NULL)
-            WITHOUT ROWID;",
+        CREATE TABLE memo (folder BLOB NOT NULL, first BLOB NOT NULL, seen INTEGER NOT NULL, count INTEGER NOT NULL,
+            sum BLOB NOT NULL, files BLOB NOT NULL, PRIMARY KEY (folder, first)) WITHOUT ROWID;",
     table_count: 3,
-    version: 1,
+    version: 2,
     pragmas: "PRAGMA synchronous = OFF;",
     keep_newer: false,
 };
