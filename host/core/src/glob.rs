@@ -222,6 +222,28 @@ impl Pattern {
         }
     }
 
+    /// The pattern as seen from inside the folder `dir` (`""` for the project's own): for whoever matches many files of
+    /// one folder. As [`Pattern::matches`], it does not speak of the folders that [`Pattern::skips`].
+    #[must_use]
+    pub fn within(&self, dir: &str) -> Within<'_> {
+        match &*self.0 {
+            Inner::Literal { path, .. } => {
+                let (folder, name) = folder_and_name(path);
+                Within {
+                    name: (folder == dir).then_some(name),
+                    alternatives: Vec::new(),
+                }
+            }
+            Inner::Glob(glob) => {
+                let reached = glob.alternatives.iter().map(|one| (one, one.enter(dir)));
+                Within {
+                    name: None,
+                    alternatives: reached.filter(|(_, states)| *states != 0).collect(),
+                }
+            }
+        }
+    }
+
     /// Whether it could match something inside the folder `dir` (`""` for the project's own), so that a walk has to go
     /// in. It does not speak of the folders that [`Pattern::skips`].
     #[must_use]
@@ -253,9 +275,51 @@ impl Pattern {
     /// Whether one of the folders on the way to `path` is one that it [`Pattern::skips`].
     #[must_use]
     pub fn skips_path(&self, path: &str) -> bool {
-        let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
-        folder.split('/').any(|segment| self.skips(segment))
+        self.skips_folder(folder_and_name(path).0)
     }
+
+    /// Whether the folder at `path`, or one on the way to it, is one that it [`Pattern::skips`].
+    #[must_use]
+    pub fn skips_folder(&self, path: &str) -> bool {
+        path.split('/').any(|segment| self.skips(segment))
+    }
+}
+
+/// A pattern as seen from inside one folder: its files are matched by name alone, whatever the way to the folder cost.
+#[derive(Clone, Debug)]
+pub struct Within<'a> {
+    /// For a literal in this folder, its name.
+    name: Option<&'a str>,
+    /// The alternatives that can match something in here, and how far each has come.
+    alternatives: Vec<(&'a Alternative, u128)>,
+}
+
+impl Within<'_> {
+    /// Whether the pattern matches the file of this name in the folder.
+    #[must_use]
+    pub fn matches(&self, name: &str) -> bool {
+        self.name == Some(name)
+            || self
+                .alternatives
+                .iter()
+                .any(|(one, states)| one.matches_in(*states, name))
+    }
+}
+
+/// The folder of a path, empty at the top, and the name in it.
+pub(crate) fn folder_and_name(path: &str) -> (&str, &str) {
+    path.rsplit_once('/').unwrap_or(("", path))
+}
+
+/// The name of the file at `path`, if `folder` is the one that it is in: for neighbours a cheaper question than where
+/// the path's last `/` is.
+pub(crate) fn name_in<'p>(folder: &str, path: &'p str) -> Option<&'p str> {
+    let name = if folder.is_empty() {
+        path
+    } else {
+        path.strip_prefix(folder)?.strip_prefix('/')?
+    };
+    (!name.contains('/')).then_some(name)
 }
 
 /// Whether `path` is `folder` itself or inside it; everything is inside `""`.

@@ -14,8 +14,9 @@
 //! ```
 
 use crate::dagcbor::{CodecError, Reader, Writer};
-use crate::glob::{self, PathError};
+use crate::glob::{self, PathError, folder_and_name, name_in};
 use crate::id::Digest;
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use thiserror::Error;
 
@@ -37,6 +38,45 @@ pub struct TreeEntry {
     pub size: u64,
     /// Whether the content may be executed: the one mode bit that is kept.
     pub executable: bool,
+}
+
+/// One file of a tree that is not made: see [`digest_of`].
+#[derive(Debug, Clone, Copy)]
+pub struct TreeLine<'a> {
+    /// As [`TreeEntry::path`].
+    pub path: &'a str,
+    /// As [`TreeEntry::digest`].
+    pub digest: &'a Digest,
+    /// As [`TreeEntry::size`].
+    pub size: u64,
+    /// As [`TreeEntry::executable`].
+    pub executable: bool,
+}
+
+/// What trees are made of, whoever owns it.
+trait Line {
+    fn line(&self) -> TreeLine<'_>;
+
+    fn path(&self) -> &str {
+        self.line().path
+    }
+}
+
+impl Line for TreeEntry {
+    fn line(&self) -> TreeLine<'_> {
+        TreeLine {
+            path: &self.path,
+            digest: &self.digest,
+            size: self.size,
+            executable: self.executable,
+        }
+    }
+}
+
+impl Line for TreeLine<'_> {
+    fn line(&self) -> TreeLine<'_> {
+        *self
+    }
 }
 
 /// A valid tree; see the module for what that means.
@@ -143,18 +183,9 @@ impl Tree {
         const ENTRY_BYTES: usize = 48;
         let paths: usize = self.entries.iter().map(|entry| entry.path.len()).sum();
         let mut out = Vec::with_capacity(32 + paths + ENTRY_BYTES * self.entries.len());
-        let mut writer = Writer::new(&mut out);
-        writer.map(2);
-        writer.text("schema");
-        writer.text(TREE_SCHEMA);
-        writer.text("entries");
-        writer.array(self.entries.len());
+        encode_head(&mut out, self.entries.len());
         for entry in &self.entries {
-            writer.array(4);
-            writer.text(&entry.path);
-            writer.bytes(entry.digest.as_bytes());
-            writer.uint(entry.size);
-            writer.bool(entry.executable);
+            encode_line(&mut out, &entry.line());
         }
         out
     }
@@ -192,8 +223,52 @@ impl Tree {
     /// Digest of the encoding: the name of this tree as a blob.
     #[must_use]
     pub fn digest(&self) -> Digest {
-        Digest::of(&self.encode())
+        digest_lines(&self.entries)
     }
+}
+
+/// The digest of the tree of these lines, sorted by path, without making it.
+///
+/// # Errors
+/// When they do not form a valid tree, or are not sorted.
+pub fn digest_of(lines: &[TreeLine<'_>]) -> Result<Digest, TreeError> {
+    validate(lines)?;
+    Ok(digest_lines(lines))
+}
+
+fn digest_lines(lines: &[impl Line]) -> Digest {
+    // The encoding of a large tree is megabytes, so it is hashed as it is made.
+    const PART_BYTES: usize = 64 * 1024;
+    let mut hasher = blake3::Hasher::new();
+    let mut part = Vec::with_capacity(PART_BYTES + 2 * glob::MAX_PATH_BYTES);
+    encode_head(&mut part, lines.len());
+    for line in lines {
+        encode_line(&mut part, &line.line());
+        if part.len() >= PART_BYTES {
+            hasher.update(&part);
+            part.clear();
+        }
+    }
+    hasher.update(&part);
+    Digest(*hasher.finalize().as_bytes())
+}
+
+fn encode_head(out: &mut Vec<u8>, entries: usize) {
+    let mut writer = Writer::new(out);
+    writer.map(2);
+    writer.text("schema");
+    writer.text(TREE_SCHEMA);
+    writer.text("entries");
+    writer.array(entries);
+}
+
+fn encode_line(out: &mut Vec<u8>, line: &TreeLine<'_>) {
+    let mut writer = Writer::new(out);
+    writer.array(4);
+    writer.text(line.path);
+    writer.bytes(line.digest.as_bytes());
+    writer.uint(line.size);
+    writer.bool(line.executable);
 }
 
 /// Whether `path` may stand in a tree: what [`glob::check_path`] wants, and names that a file system takes.
@@ -212,26 +287,27 @@ pub fn check_path(path: &str) -> Result<(), TreeError> {
     Ok(())
 }
 
-fn validate(entries: &[TreeEntry]) -> Result<(), TreeError> {
+fn validate(entries: &[impl Line]) -> Result<(), TreeError> {
     if entries.len() > MAX_TREE_ENTRIES {
         return Err(TreeError::TooManyEntries {
             have: entries.len(),
         });
     }
-    for entry in entries {
-        check_path(&entry.path)?;
-    }
+    check_paths(entries)?;
     for pair in entries.windows(2) {
-        match pair[0].path.cmp(&pair[1].path) {
+        let [before, after] = pair else {
+            continue;
+        };
+        match before.path().cmp(after.path()) {
             std::cmp::Ordering::Less => {}
             std::cmp::Ordering::Equal => {
                 return Err(TreeError::Duplicate {
-                    path: pair[1].path.clone(),
+                    path: after.path().to_owned(),
                 });
             }
             std::cmp::Ordering::Greater => {
                 return Err(TreeError::NotSorted {
-                    path: pair[1].path.clone(),
+                    path: after.path().to_owned(),
                 });
             }
         }
@@ -240,16 +316,32 @@ fn validate(entries: &[TreeEntry]) -> Result<(), TreeError> {
     check_case(entries)
 }
 
-fn find<'a>(entries: &'a [TreeEntry], path: &str) -> Option<&'a TreeEntry> {
+/// [`check_path`] for each. Neighbours share a folder, so mostly a name is all that has to be looked at.
+fn check_paths(entries: &[impl Line]) -> Result<(), TreeError> {
+    let mut last = None;
+    for entry in entries {
+        let path = entry.path();
+        let name = last.and_then(|folder| name_in(folder, path));
+        let plain = name.is_some_and(|name| {
+            !matches!(name, "" | "." | "..") && name.len() <= MAX_NAME_BYTES && !name.contains('\0')
+        });
+        if !plain || path.len() > glob::MAX_PATH_BYTES {
+            check_path(path)?;
+            last = path.rsplit_once('/').map(|(folder, _)| folder);
+        }
+    }
+    Ok(())
+}
+
+fn find<'a, L: Line>(entries: &'a [L], path: &str) -> Option<&'a L> {
     let at = entries
-        .binary_search_by(|entry| entry.path.as_str().cmp(path))
+        .binary_search_by(|entry| entry.path().cmp(path))
         .ok()?;
     entries.get(at)
 }
 
-/// The folder part of a path, empty at the top.
 fn folder(path: &str) -> &str {
-    path.rsplit_once('/').map_or("", |(folder, _)| folder)
+    folder_and_name(path).0
 }
 
 /// `a/b/c` → `a/b`, `a`.
@@ -259,36 +351,104 @@ fn ancestors(path: &str) -> impl Iterator<Item = &str> {
 }
 
 /// No file is the folder of another. Neighbours share a folder, so only a new folder is looked at.
-fn check_folders(entries: &[TreeEntry]) -> Result<(), TreeError> {
+fn check_folders(entries: &[impl Line]) -> Result<(), TreeError> {
     let mut last = "";
     for entry in entries {
-        let current = folder(&entry.path);
-        if current == last {
+        if name_in(last, entry.path()).is_some() {
             continue;
         }
-        last = current;
-        if let Some(file) = ancestors(&entry.path).find_map(|path| find(entries, path)) {
+        last = folder(entry.path());
+        if let Some(file) = ancestors(entry.path()).find_map(|path| find(entries, path)) {
             return Err(TreeError::FileAndFolder {
-                path: file.path.clone(),
+                path: file.path().to_owned(),
             });
         }
     }
     Ok(())
 }
 
-/// No two files or folders differ in case only. Paths without upper case cost one look each.
-fn check_case(entries: &[TreeEntry]) -> Result<(), TreeError> {
+/// No two files or folders differ in case only. Where two paths do, they do so first as two names in one folder, so
+/// folders are looked at one by one, and not at all where no name has upper case.
+fn check_case(entries: &[impl Line]) -> Result<(), TreeError> {
+    let mut open: Vec<Siblings<'_>> = vec![Siblings::default()];
+    let mut inside = "";
+    let mut clash = false;
+    for entry in entries {
+        let path = entry.path();
+        if name_in(inside, path).is_none() {
+            while open.len() > 1 && !within(path, inside) {
+                clash |= open.pop().is_some_and(|folder| folder.clash());
+                inside = folder(inside);
+            }
+            // The folders on the way to it that are new.
+            let mut start = if inside.is_empty() {
+                0
+            } else {
+                inside.len() + 1
+            };
+            while let Some(end) = path.get(start..).and_then(|rest| rest.find('/')) {
+                if let (Some(parent), Some(name)) = (open.last_mut(), path.get(start..start + end))
+                {
+                    parent.add(name);
+                }
+                open.push(Siblings::default());
+                inside = path.get(..start + end).unwrap_or_default();
+                start += end + 1;
+            }
+        }
+        if let (Some(siblings), Some(name)) = (open.last_mut(), name_in(inside, path)) {
+            siblings.add(name);
+        }
+    }
+    if clash || open.iter().any(Siblings::clash) {
+        return first_clash(entries);
+    }
+    Ok(())
+}
+
+/// Whether `path` is somewhere inside `folder`.
+fn within(path: &str, folder: &str) -> bool {
+    let rest = path.strip_prefix(folder);
+    folder.is_empty() || rest.is_some_and(|rest| rest.starts_with('/'))
+}
+
+/// What is in one folder.
+#[derive(Default)]
+struct Siblings<'a> {
+    names: Vec<&'a str>,
+    mixed: bool,
+}
+
+impl<'a> Siblings<'a> {
+    fn add(&mut self, name: &'a str) {
+        self.mixed |= has_upper_case(name);
+        self.names.push(name);
+    }
+
+    /// Whether two of the names, which all differ, are the same in lower case.
+    fn clash(&self) -> bool {
+        if !self.mixed {
+            return false;
+        }
+        let lower = |name: &&'a str| lower_case(name).map_or(Cow::Borrowed(*name), Cow::Owned);
+        let mut folded: Vec<Cow<'a, str>> = self.names.iter().map(lower).collect();
+        folded.sort_unstable();
+        folded.windows(2).any(|pair| pair[0] == pair[1])
+    }
+}
+
+/// Which two paths differ in case only, in the order of the entries.
+fn first_clash(entries: &[impl Line]) -> Result<(), TreeError> {
     let mut folded: BTreeMap<String, &str> = BTreeMap::new();
     let mut last = "";
     for entry in entries {
-        let current = folder(&entry.path);
-        let folders = if current == last {
+        let folders = if name_in(last, entry.path()).is_some() {
             None
         } else {
-            Some(ancestors(&entry.path))
+            last = folder(entry.path());
+            Some(ancestors(entry.path()))
         };
-        last = current;
-        for path in std::iter::once(entry.path.as_str()).chain(folders.into_iter().flatten()) {
+        for path in std::iter::once(entry.path()).chain(folders.into_iter().flatten()) {
             let Some(lower) = lower_case(path) else {
                 continue;
             };
@@ -304,12 +464,12 @@ fn check_case(entries: &[TreeEntry]) -> Result<(), TreeError> {
 }
 
 /// Whether `path` is a file of the entries, or a folder that one of them implies.
-fn exists(entries: &[TreeEntry], path: &str) -> bool {
+fn exists(entries: &[impl Line], path: &str) -> bool {
     let inside = format!("{path}/");
-    let at = entries.partition_point(|entry| entry.path < inside);
+    let at = entries.partition_point(|entry| *entry.path() < *inside);
     entries
         .get(at)
-        .is_some_and(|entry| entry.path.starts_with(&inside))
+        .is_some_and(|entry| entry.path().starts_with(&inside))
         || find(entries, path).is_some()
 }
 
@@ -323,14 +483,21 @@ fn case_fold(first: &str, second: &str) -> TreeError {
 /// The path in lower case, where that is another. Character by character: a case-insensitive file system does not
 /// know where a word ends either.
 fn lower_case(path: &str) -> Option<String> {
-    if path.is_ascii() {
-        return path
-            .bytes()
-            .any(|byte| byte.is_ascii_uppercase())
-            .then(|| path.to_ascii_lowercase());
+    if !has_upper_case(path) {
+        return None;
     }
-    let lower: String = path.chars().flat_map(char::to_lowercase).collect();
-    (lower != path).then_some(lower)
+    if path.is_ascii() {
+        return Some(path.to_ascii_lowercase());
+    }
+    Some(path.chars().flat_map(char::to_lowercase).collect())
+}
+
+fn has_upper_case(text: &str) -> bool {
+    // Without a way out in between, this is done for many bytes at once.
+    let (upper, all) = text.bytes().fold((false, 0), |(upper, all), byte| {
+        (upper | byte.is_ascii_uppercase(), all | byte)
+    });
+    upper || (!all.is_ascii() && text.chars().any(|c| !c.to_lowercase().eq([c])))
 }
 
 #[cfg(test)]

@@ -2,11 +2,16 @@
 //!
 //! A file that has the same length, times, inode and device as when it was hashed is taken to have the same content. The
 //! exception is git's "racy" case: a file that was modified within the same tick of the clock as it was hashed could
-//! have changed afterwards without a trace, so such a memory is not trusted. Rows live in `cache.db`, each with a
-//! checksum; a wrong one is as good as none. It never opens a file. Called by `workspace`.
+//! have changed afterwards without a trace, so such a memory is not trusted. `cache.db` keeps the files of a folder in
+//! blocks ([`block`]), each with a checksum; a wrong one is as good as none. A block is changed inside a transaction that
+//! began by locking the database, so that no process loses what another one remembered. It never opens a file. Called by
+//! `workspace`, and by the store's writer.
+
+mod block;
 
 use crate::store::Store;
-use rusqlite::{Connection, OptionalExtension, params};
+use block::{Block, Entry};
+use rusqlite::{Connection, params};
 use std::fs::Metadata;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
@@ -18,13 +23,18 @@ const TICK_NS: i64 = 20_000_000;
 /// Some file systems keep whole seconds, or every second one.
 const COARSE_TICK_NS: i64 = 2_000_000_000;
 const SECOND_NS: i64 = 1_000_000_000;
+const DAY_NS: i64 = 24 * 3600 * SECOND_NS;
 /// What is older than 20 days is written again when it is used: collectors drop it after 60.
-const REFRESH_NS: i64 = 20 * 24 * 3600 * SECOND_NS;
-/// Rows that may be read in vain while scanning, for each one that was asked for.
+const REFRESH_NS: i64 = 20 * DAY_NS;
+/// So what is older than this was not used for long, and goes when its block is written.
+const FORGET_NS: i64 = 60 * DAY_NS;
+/// Blocks that may be passed in vain while scanning, for each folder that was asked for.
 const SCAN_FACTOR: usize = 4;
+/// Up to this many folders, and names of a folder, are looked up one by one.
+const FEW: usize = 4;
 
 /// What the file system says about a file's content. Equal stamps of a file, equal contents (but see the module).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Stamp {
     /// Length in bytes.
     pub size: u64,
@@ -51,6 +61,21 @@ impl Stamp {
         }
     }
 
+    /// The stamp of what `stat` tells of: the same as [`Stamp::of`] gives for that file.
+    pub(crate) fn of_stat(found: &rustix::fs::Stat) -> Stamp {
+        // The types of these fields differ between systems.
+        #[allow(clippy::unnecessary_cast, reason = "not unnecessary everywhere")]
+        let ns = |secs: i64, nanos| secs.saturating_mul(SECOND_NS).saturating_add(nanos as i64);
+        #[allow(clippy::unnecessary_cast, reason = "not unnecessary everywhere")]
+        Stamp {
+            size: found.st_size as u64,
+            mtime_ns: ns(found.st_mtime as i64, found.st_mtime_nsec),
+            ctime_ns: ns(found.st_ctime as i64, found.st_ctime_nsec),
+            inode: found.st_ino as u64,
+            device: found.st_dev as u64,
+        }
+    }
+
     /// Whether a change after `now_ns` (nanoseconds since 1970) would be sure to show in this stamp.
     pub fn is_settled(&self, now_ns: i64) -> bool {
         let newest = self.mtime_ns.max(self.ctime_ns);
@@ -59,11 +84,9 @@ impl Stamp {
     }
 }
 
-/// One remembered file.
+/// What is remembered of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Row {
-    /// The absolute path, as the system's bytes.
-    pub(crate) path: Vec<u8>,
+pub(crate) struct Known {
     /// What the file system said when it was hashed.
     pub(crate) stamp: Stamp,
     /// When hashing began, in nanoseconds since 1970.
@@ -72,161 +95,238 @@ pub struct Row {
     pub(crate) digest: Digest,
 }
 
-impl Row {
-    /// What is remembered of the file at `path`.
-    pub(crate) fn new(path: &Path, stamp: Stamp, hashed_ns: i64, digest: Digest) -> Row {
-        Row {
-            path: path.as_os_str().as_bytes().to_vec(),
-            stamp,
-            hashed_ns,
-            digest,
-        }
-    }
-
+impl Known {
     /// The digest, when the file has `stamp` now and the memory can be trusted.
     pub(crate) fn digest_if(&self, stamp: &Stamp) -> Option<Digest> {
         (self.stamp == *stamp && stamp.is_settled(self.hashed_ns)).then_some(self.digest)
     }
 
-    fn encode(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(80);
-        for number in [
-            self.stamp.size,
-            self.stamp.mtime_ns.cast_unsigned(),
-            self.stamp.ctime_ns.cast_unsigned(),
-            self.stamp.inode,
-            self.stamp.device,
-            self.hashed_ns.cast_unsigned(),
-        ] {
-            out.extend(number.to_le_bytes());
-        }
-        out.extend(self.digest.as_bytes());
-        out
-    }
-
-    fn decode(path: &[u8], stat: &[u8], sum: &[u8]) -> Option<Row> {
-        if checksum(path, stat) != sum {
-            return None;
-        }
-        let number = |at: usize| {
-            stat.get(at * 8..at * 8 + 8)?
-                .try_into()
-                .ok()
-                .map(u64::from_le_bytes)
-        };
-        let stamp = Stamp {
-            size: number(0)?,
-            mtime_ns: number(1)?.cast_signed(),
-            ctime_ns: number(2)?.cast_signed(),
-            inode: number(3)?,
-            device: number(4)?,
-        };
-        let digest = Digest(stat.get(48..)?.try_into().ok()?);
-        Some(Row {
-            path: path.to_vec(),
-            stamp,
-            hashed_ns: number(5)?.cast_signed(),
-            digest,
-        })
+    /// Whether a memory that is used should be written again, so that collectors see that it is.
+    pub(crate) fn wants_refresh(&self, now_ns: i64) -> bool {
+        now_ns.saturating_sub(self.hashed_ns) > REFRESH_NS
     }
 }
 
-fn checksum(path: &[u8], stat: &[u8]) -> [u8; 16] {
-    let mut hasher = blake3::Hasher::new();
-    hasher
-        .update(&(path.len() as u64).to_le_bytes())
-        .update(path)
-        .update(stat);
-    let mut sum = [0; 16];
-    hasher.finalize_xof().fill(&mut sum);
-    sum
+/// Something to be remembered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Row {
+    /// The absolute path, as the system's bytes.
+    pub(crate) path: Vec<u8>,
+    known: Known,
 }
 
-/// What is remembered of the files at `paths` (absolute, sorted), in their order.
-pub(crate) fn load(store: &Store, paths: &[&Path]) -> Vec<Option<Row>> {
-    let keys: Vec<&[u8]> = paths
-        .iter()
-        .map(|path| path.as_os_str().as_bytes())
-        .collect();
-    let mut rows = store
-        .memo_read(|connection| read(connection, &keys))
-        .unwrap_or_default();
-    rows.resize(paths.len(), None);
-    rows
+impl Row {
+    /// What is to be remembered of the file at `path`.
+    pub(crate) fn new(path: &Path, stamp: Stamp, hashed_ns: i64, digest: Digest) -> Row {
+        Row {
+            path: path.as_os_str().as_bytes().to_vec(),
+            known: Known {
+                stamp,
+                hashed_ns,
+                digest,
+            },
+        }
+    }
 }
 
-/// Files of a folder are neighbours in the table, so one scan finds them all; where too much else lies between them,
+/// The folder of an absolute path, and the name in it.
+pub(crate) fn folder_and_name(path: &[u8]) -> (&[u8], &[u8]) {
+    match path.iter().rposition(|byte| *byte == b'/') {
+        Some(at) => {
+            let (folder, name) = path.split_at(at);
+            (folder, name.get(1..).unwrap_or_default())
+        }
+        None => (&[], path),
+    }
+}
+
+/// Files of one folder that are asked for.
+#[derive(Debug)]
+pub(crate) struct Wanted<'a> {
+    /// The absolute path of the folder, as [`folder_and_name`] cuts it.
+    pub(crate) folder: Vec<u8>,
+    /// Names, sorted, each with a number to answer with.
+    pub(crate) names: Vec<(&'a [u8], usize)>,
+}
+
+/// Tells `found` of each wanted file that is remembered, with its number. `wanted` is sorted by folder.
+pub(crate) fn load(store: &Store, wanted: &[Wanted<'_>], found: &mut dyn FnMut(usize, &Known)) {
+    // A database that breaks half-way has told what was right until then.
+    store.memo_read(|connection| read(connection, wanted, found));
+}
+
+/// Folders of a project are neighbours in the table, so one scan finds them all; where too much else lies between them,
 /// each is looked up.
-fn read(connection: &Connection, keys: &[&[u8]]) -> rusqlite::Result<Vec<Option<Row>>> {
+fn read(
+    connection: &Connection,
+    wanted: &[Wanted<'_>],
+    found: &mut dyn FnMut(usize, &Known),
+) -> rusqlite::Result<()> {
     let snapshot = connection.unchecked_transaction()?;
-    let mut found = vec![None; keys.len()];
-    let (Some(first), Some(last)) = (keys.first(), keys.last()) else {
-        return Ok(found);
+    let (Some(first), Some(last)) = (wanted.first(), wanted.last()) else {
+        return Ok(());
     };
-    let mut scan = snapshot.prepare_cached(
-        "SELECT path, stat, sum FROM memo WHERE path BETWEEN ?1 AND ?2 ORDER BY path",
-    )?;
-    let mut rows = scan.query([first, last])?;
-    let mut in_vain = keys.len() * SCAN_FACTOR + 100;
     let mut at = 0;
-    while let Some(row) = rows.next()? {
-        let path = row.get_ref(0)?.as_blob().unwrap_or_default();
-        while keys.get(at).is_some_and(|key| *key < path) {
-            at += 1;
-        }
-        if keys.get(at).is_none_or(|key| *key != path) {
-            if in_vain == 0 {
-                break;
+    if wanted.len() > FEW {
+        let mut scan = snapshot.prepare_cached(
+            "SELECT first, sum, files, folder FROM memo WHERE folder BETWEEN ?1 AND ?2 ORDER BY folder, first",
+        )?;
+        let mut rows = scan.query([&first.folder, &last.folder])?;
+        let mut in_vain = wanted.len() * SCAN_FACTOR;
+        loop {
+            let Some(row) = rows.next()? else {
+                return Ok(());
+            };
+            let folder = row.get_ref(3)?.as_blob().unwrap_or_default();
+            while wanted.get(at).is_some_and(|one| *one.folder < *folder) {
+                at += 1;
             }
-            in_vain -= 1;
-            continue;
-        }
-        if let Some(slot) = found.get_mut(at) {
-            *slot = decode(row, path);
-        }
-    }
-    if in_vain == 0 {
-        let mut one =
-            snapshot.prepare_cached("SELECT path, stat, sum FROM memo WHERE path = ?1")?;
-        for (key, slot) in keys.iter().zip(&mut found).skip(at) {
-            *slot = one
-                .query_row([key], |row| Ok(decode(row, key)))
-                .optional()?
-                .flatten();
+            match wanted.get(at).filter(|one| one.folder == folder) {
+                Some(one) => tell(row, one, found)?,
+                None if in_vain == 0 => break,
+                None => in_vain -= 1,
+            }
         }
     }
-    Ok(found)
-}
-
-fn decode(row: &rusqlite::Row<'_>, path: &[u8]) -> Option<Row> {
-    Row::decode(
-        path,
-        row.get_ref(1).ok()?.as_blob().ok()?,
-        row.get_ref(2).ok()?.as_blob().ok()?,
-    )
-}
-
-/// Writes rows, inside the writer's transaction.
-pub(crate) fn write(connection: &Connection, rows: &[Row]) -> rusqlite::Result<()> {
-    let seen = crate::store::now_secs().cast_signed();
-    let mut statement = connection.prepare_cached(
-        "INSERT OR REPLACE INTO memo (path, stat, sum, seen) VALUES (?1, ?2, ?3, ?4)",
-    )?;
-    for row in rows {
-        let stat = row.encode();
-        statement.execute(params![
-            row.path,
-            stat,
-            checksum(&row.path, &stat).as_slice(),
-            seen
-        ])?;
+    for one in wanted.get(at..).unwrap_or_default() {
+        read_folder(&snapshot, one, found)?;
     }
     Ok(())
 }
 
-/// Whether a memory that is used should be written again, so that collectors see that it is.
-pub(crate) fn wants_refresh(row: &Row, now_ns: i64) -> bool {
-    now_ns.saturating_sub(row.hashed_ns) > REFRESH_NS
+fn read_folder(
+    connection: &Connection,
+    wanted: &Wanted<'_>,
+    found: &mut dyn FnMut(usize, &Known),
+) -> rusqlite::Result<()> {
+    if wanted.names.len() > FEW {
+        let mut all = connection.prepare_cached(
+            "SELECT first, sum, files FROM memo WHERE folder = ?1 ORDER BY first",
+        )?;
+        let mut rows = all.query([&wanted.folder])?;
+        while let Some(row) = rows.next()? {
+            tell(row, wanted, found)?;
+        }
+        return Ok(());
+    }
+    let mut one = connection.prepare_cached(BLOCK_OF)?;
+    for name in &wanted.names {
+        let alone = Wanted {
+            folder: wanted.folder.clone(),
+            names: vec![*name],
+        };
+        let mut rows = one.query(params![wanted.folder, name.0])?;
+        if let Some(row) = rows.next()? {
+            tell(row, &alone, found)?;
+        }
+    }
+    Ok(())
+}
+
+/// The block of a folder that a name belongs into.
+const BLOCK_OF: &str = "SELECT first, sum, files FROM memo WHERE folder = ?1 AND first <= ?2 ORDER BY first DESC LIMIT 1";
+
+/// Tells of what is wanted and in the block that a row holds.
+fn tell(
+    row: &rusqlite::Row<'_>,
+    wanted: &Wanted<'_>,
+    found: &mut dyn FnMut(usize, &Known),
+) -> rusqlite::Result<()> {
+    let Some(block) = block_of(row, &wanted.folder)? else {
+        return Ok(());
+    };
+    let names = &wanted.names;
+    let mut at = names.partition_point(|(name, _)| *name < block.first);
+    for entry in block.entries() {
+        while names.get(at).is_some_and(|(name, _)| *name < entry.name) {
+            at += 1;
+        }
+        while let Some((_, number)) = names.get(at).filter(|(name, _)| *name == entry.name) {
+            found(*number, &entry.known());
+            at += 1;
+        }
+        if at == names.len() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// The block in a row of `first, sum, files`, if it is what was written.
+fn block_of<'r>(row: &'r rusqlite::Row<'_>, folder: &[u8]) -> rusqlite::Result<Option<Block<'r>>> {
+    let blob = |at| {
+        row.get_ref(at)
+            .map(|value| value.as_blob().unwrap_or_default())
+    };
+    Ok(Block::checked(folder, blob(0)?, blob(1)?, blob(2)?))
+}
+
+/// Writes rows, inside the writer's transaction.
+pub(crate) fn write(connection: &Connection, rows: &[Row]) -> rusqlite::Result<()> {
+    let mut fresh: Vec<(&[u8], Entry<'_>)> = Vec::with_capacity(rows.len());
+    let stats: Vec<_> = rows.iter().map(|row| block::encode(&row.known)).collect();
+    for (row, stat) in rows.iter().zip(&stats) {
+        let (folder, name) = folder_and_name(&row.path);
+        fresh.push((folder, Entry { name, stat }));
+    }
+    // Stable: of a file that was hashed twice, the later stays.
+    fresh.sort_by(|(a, one), (b, other)| (a, one.name).cmp(&(b, other.name)));
+    for group in fresh.chunk_by(|(a, _), (b, _)| a == b) {
+        let entries: Vec<Entry<'_>> = group.iter().map(|(_, entry)| *entry).collect();
+        if let Some((folder, _)) = group.first() {
+            write_folder(connection, folder, &entries)?;
+        }
+    }
+    Ok(())
+}
+
+/// Merges entries of a folder, sorted by name, into its blocks.
+fn write_folder(
+    connection: &Connection,
+    folder: &[u8],
+    mut fresh: &[Entry<'_>],
+) -> rusqlite::Result<()> {
+    let seen = crate::store::now_secs().cast_signed();
+    let oldest_ns = seen.saturating_mul(SECOND_NS).saturating_sub(FORGET_NS);
+    let firsts: Vec<Vec<u8>> = connection
+        .prepare_cached("SELECT first FROM memo WHERE folder = ?1 ORDER BY first")?
+        .query_map([folder], |row| row.get(0))?
+        .collect::<rusqlite::Result<_>>()?;
+    let mut read = connection.prepare_cached(BLOCK_OF)?;
+    let mut write = connection.prepare_cached(
+        "INSERT OR REPLACE INTO memo (folder, first, seen, count, sum, files) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+    )?;
+    while let Some(next) = fresh.first() {
+        let after = firsts.partition_point(|first| **first <= *next.name);
+        let here = match firsts.get(after) {
+            Some(end) => fresh.partition_point(|entry| *entry.name < **end),
+            None => fresh.len(),
+        };
+        let (now, later) = fresh.split_at(here);
+        fresh = later;
+        // The lowest block of a folder begins with nothing, so that every name has one to belong into.
+        let first = after.checked_sub(1).and_then(|at| firsts.get(at));
+        let first = first.map_or(&[][..], Vec::as_slice);
+        let mut rows = read.query(params![folder, first])?;
+        let row = rows.next()?;
+        let old = match row {
+            Some(row) => block_of(row, folder)?,
+            None => None,
+        };
+        let made = block::merged(folder, first, old.as_ref(), now, oldest_ns);
+        drop(rows);
+        for one in made {
+            write.execute(params![
+                folder,
+                one.first,
+                seen,
+                one.count,
+                one.sum.as_slice(),
+                one.files
+            ])?;
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -246,13 +346,12 @@ mod tests {
         }
     }
 
-    fn row(mtime_ns: i64, hashed_ns: i64) -> Row {
-        Row::new(
-            Path::new("/p/a"),
-            stamp(mtime_ns),
+    fn known(mtime_ns: i64, hashed_ns: i64) -> Known {
+        Known {
+            stamp: stamp(mtime_ns),
             hashed_ns,
-            Digest::of(b"x"),
-        )
+            digest: Digest::of(b"x"),
+        }
     }
 
     #[test]
@@ -266,7 +365,7 @@ mod tests {
             (at + HOUR_NS, true),
         ] {
             assert_eq!(
-                row(at, hashed_ns).digest_if(&stamp(at)).is_some(),
+                known(at, hashed_ns).digest_if(&stamp(at)).is_some(),
                 trusted,
                 "hashed at {hashed_ns}"
             );
@@ -276,11 +375,11 @@ mod tests {
     #[test]
     fn whole_seconds_mean_a_coarse_clock() {
         assert_eq!(
-            row(HOUR_NS, HOUR_NS + SECOND_NS).digest_if(&stamp(HOUR_NS)),
+            known(HOUR_NS, HOUR_NS + SECOND_NS).digest_if(&stamp(HOUR_NS)),
             None
         );
         assert!(
-            row(HOUR_NS, HOUR_NS + 3 * SECOND_NS)
+            known(HOUR_NS, HOUR_NS + 3 * SECOND_NS)
                 .digest_if(&stamp(HOUR_NS))
                 .is_some()
         );
@@ -289,7 +388,7 @@ mod tests {
     #[test]
     fn any_difference_in_the_stamp_is_a_change() {
         let (at, later) = (HOUR_NS + 1, 2 * HOUR_NS);
-        let known = row(at, later);
+        let known = known(at, later);
         let same = stamp(at);
         assert!(known.digest_if(&same).is_some());
         for other in [
@@ -309,48 +408,150 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_flipped_byte_makes_a_row_worthless() {
-        let known = row(1, 2);
-        let stat = known.encode();
-        let sum = checksum(&known.path, &stat);
-        assert_eq!(Row::decode(&known.path, &stat, &sum), Some(known.clone()));
-        for at in 0..stat.len() {
-            let mut bad = stat.clone();
-            bad[at] ^= 1;
-            assert_eq!(Row::decode(&known.path, &bad, &sum), None, "byte {at}");
+    fn rows(paths: &[String], hashed_ns: i64) -> Vec<Row> {
+        let one = |path: &String| {
+            let digest = Digest::of(path.as_bytes());
+            Row::new(Path::new(path), stamp(1), hashed_ns, digest)
+        };
+        paths.iter().map(one).collect()
+    }
+
+    /// For each path whether it is remembered, and as what.
+    fn found(store: &Store, paths: &[String]) -> Vec<Option<Known>> {
+        let mut order: Vec<(&[u8], &[u8], usize)> = Vec::new();
+        for (number, path) in paths.iter().enumerate() {
+            let (folder, name) = folder_and_name(path.as_bytes());
+            order.push((folder, name, number));
         }
-        assert_eq!(Row::decode(b"/p/b", &stat, &sum), None);
+        order.sort();
+        let wanted: Vec<Wanted<'_>> = order
+            .chunk_by(|a, b| a.0 == b.0)
+            .map(|group| Wanted {
+                folder: group[0].0.to_vec(),
+                names: group.iter().map(|(_, name, at)| (*name, *at)).collect(),
+            })
+            .collect();
+        let mut all = vec![None; paths.len()];
+        load(store, &wanted, &mut |at, known| {
+            all[at] = Some(known.clone())
+        });
+        all
+    }
+
+    fn assert_remembered(store: &Store, paths: &[String]) {
+        for (path, known) in paths.iter().zip(found(store, paths)) {
+            let digest = known.map(|known| known.digest);
+            assert_eq!(digest, Some(Digest::of(path.as_bytes())), "{path}");
+        }
+    }
+
+    fn keep(store: &Store, rows: Vec<Row>) {
+        store.memo_write(rows);
+        store.flush().unwrap();
+    }
+
+    const NOW: i64 = i64::MAX / 2;
+
+    #[test]
+    fn files_are_found_among_neighbours_and_far_apart() {
+        let temp = tempfile::tempdir().unwrap();
+        let store = Store::open(temp.path()).unwrap();
+        let many = |folder: &'static str| (0..2000).map(move |n| format!("{folder}/{n:04}"));
+        let folders = (0..1000).map(|n| format!("/p/q{n:03}/a"));
+        let paths: Vec<String> = many("/p").chain(many("/p/x")).chain(folders).collect();
+        keep(&store, rows(&paths, NOW));
+        assert_remembered(&store, &paths);
+        let few = [
+            "/",
+            "/p/0000",
+            "/p/0000x",
+            "/p/1999",
+            "/p/2",
+            "/p/q999/a",
+            "/q",
+        ];
+        let few: Vec<String> = few.map(str::to_owned).to_vec();
+        let there: Vec<bool> = found(&store, &few).iter().map(Option::is_some).collect();
+        assert_eq!(there, [false, true, false, true, false, true, false]);
+        let apart: Vec<String> = (0..8).map(|n| format!("/p/q{:03}/a", n * 140)).collect();
+        assert_remembered(&store, &apart);
+        assert_eq!(found(&store, &[]), []);
     }
 
     #[test]
-    fn rows_are_found_among_neighbours_and_far_apart() {
+    fn what_comes_later_joins_what_is_there() {
         let temp = tempfile::tempdir().unwrap();
         let store = Store::open(temp.path()).unwrap();
-        let paths: Vec<std::path::PathBuf> =
-            (0..2000).map(|n| format!("/p/{n:04}").into()).collect();
-        let rows = paths
-            .iter()
-            .map(|path| Row::new(path, stamp(1), 2, Digest::of(path.as_os_str().as_bytes())))
-            .collect();
-        store.memo_write(rows);
-        store.flush().unwrap();
-        let all: Vec<&Path> = paths.iter().map(|path| path.as_path()).collect();
-        assert!(
-            load(&store, &all)
-                .iter()
-                .zip(&all)
-                .all(|(row, path)| row.as_ref().unwrap().path == path.as_os_str().as_bytes())
-        );
-        let few = [
-            Path::new("/"),
-            &paths[0],
-            Path::new("/p/0000x"),
-            &paths[1999],
-            Path::new("/q"),
+        let paths: Vec<String> = (0..3000).map(|n| format!("/p/{n:04}")).collect();
+        for step in 0..7 {
+            let part: Vec<String> = paths.iter().skip(step).step_by(7).cloned().collect();
+            keep(&store, rows(&part, NOW));
+        }
+        assert_remembered(&store, &paths);
+        let changed = Row::new(Path::new("/p/1500"), stamp(3), NOW, Digest::of(b"new"));
+        keep(&store, vec![changed]);
+        let known = found(&store, &["/p/1500".to_owned()]).remove(0).unwrap();
+        assert_eq!((known.stamp, known.digest), (stamp(3), Digest::of(b"new")));
+        assert_remembered(&store, &paths[..1500]);
+        let blocks: i64 = store
+            .memo_read(|connection| {
+                connection.query_row("SELECT max(count) FROM memo", [], |row| row.get(0))
+            })
+            .unwrap();
+        assert!(blocks <= block::MAX_FILES.try_into().unwrap(), "{blocks}");
+    }
+
+    #[test]
+    fn two_processes_remember_side_by_side() {
+        let temp = tempfile::tempdir().unwrap();
+        let stores = [
+            Store::open(temp.path()).unwrap(),
+            Store::open(temp.path()).unwrap(),
         ];
-        let found: Vec<bool> = load(&store, &few).iter().map(Option::is_some).collect();
-        assert_eq!(found, [false, true, false, true, false]);
-        assert_eq!(load(&store, &[]), []);
+        let paths: Vec<String> = (0..1000).map(|n| format!("/p/{n:04}")).collect();
+        std::thread::scope(|scope| {
+            for (at, store) in stores.iter().enumerate() {
+                let paths = &paths;
+                scope.spawn(move || {
+                    for part in paths.chunks(50).skip(at).step_by(2) {
+                        keep(store, rows(part, NOW));
+                    }
+                });
+            }
+        });
+        assert_remembered(&stores[0], &paths);
+        assert_remembered(&stores[1], &paths);
+    }
+
+    #[test]
+    fn a_broken_block_is_forgotten_and_made_anew() {
+        let temp = tempfile::tempdir().unwrap();
+        let store = Store::open(temp.path()).unwrap();
+        let paths: Vec<String> = (0..10).map(|n| format!("/p/{n}")).collect();
+        keep(&store, rows(&paths, NOW));
+        store.memo_read(|connection| {
+            connection.execute(
+                "UPDATE memo SET files = substr(files, 1, length(files) - 1) || x'77'",
+                [],
+            )
+        });
+        assert_eq!(found(&store, &paths), vec![None; 10]);
+        keep(&store, rows(&paths[3..5], NOW));
+        let there: Vec<bool> = found(&store, &paths).iter().map(Option::is_some).collect();
+        assert_eq!(there.iter().filter(|there| **there).count(), 2);
+        assert_remembered(&store, &paths[3..5]);
+    }
+
+    #[test]
+    fn what_was_not_used_for_long_goes_when_its_block_is_written() {
+        let temp = tempfile::tempdir().unwrap();
+        let store = Store::open(temp.path()).unwrap();
+        let now_ns = crate::store::now_secs().cast_signed() * SECOND_NS;
+        let paths: Vec<String> = (0..3).map(|n| format!("/p/{n}")).collect();
+        keep(&store, rows(&paths[..1], now_ns - FORGET_NS - DAY_NS));
+        keep(&store, rows(&paths[1..2], now_ns - FORGET_NS + DAY_NS));
+        keep(&store, rows(&paths[2..], now_ns));
+        let there: Vec<bool> = found(&store, &paths).iter().map(Option::is_some).collect();
+        assert_eq!(there, [false, true, true]);
     }
 }

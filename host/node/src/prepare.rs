@@ -16,7 +16,7 @@ use sykli_core::glob::Pattern;
 use sykli_core::id::{Digest, TaskId};
 use sykli_core::manifest::{Manifest, ManifestGrants, Own, SEMANTICS_VERSION, Shard, Template};
 use sykli_core::pipeline::Task;
-use sykli_core::tree::{Tree, TreeEntry};
+use sykli_core::tree::{Tree, TreeEntry, TreeError};
 
 use crate::events::FailureReport;
 use crate::run::failure;
@@ -48,9 +48,11 @@ pub(crate) struct Context {
     outputs: Mutex<Vec<Option<Digest>>>,
 }
 
+/// The tree of a declared task's `inputs`. Its digest is all that a look at the cache wants, so it is only made for
+/// what runs.
 struct WorkspaceTree {
     digest: Digest,
-    tree: Tree,
+    tree: OnceLock<Option<Arc<Tree>>>,
     kept: OnceLock<()>,
 }
 
@@ -348,10 +350,10 @@ impl Context {
                 .groups
                 .get(task)
                 .map_or(&[], |group| &group.inputs);
-            let tree = self.tree(shared.iter().copied())?;
+            let digest = self.files.tree_digest(shared.iter().copied());
             Ok(Arc::new(WorkspaceTree {
-                digest: tree.digest(),
-                tree,
+                digest: digest.map_err(|error| no_tree(&error))?,
+                tree: OnceLock::new(),
                 kept: OnceLock::new(),
             }))
         };
@@ -361,15 +363,17 @@ impl Context {
         }
     }
 
+    /// The tree itself; whatever has a digest has one.
+    fn made(&self, task: usize, shared: &WorkspaceTree) -> Option<Arc<Tree>> {
+        let make = || {
+            let inputs = self.plan.groups.get(task).map(|group| &group.inputs)?;
+            self.tree(inputs.iter().copied()).ok().map(Arc::new)
+        };
+        shared.tree.get_or_init(make).clone()
+    }
+
     fn tree(&self, files: impl IntoIterator<Item = u32>) -> Result<Tree, NotReady> {
-        self.files.tree(files).map_err(|error| {
-            let hint = "rename one of the files, or leave it out of `inputs`".to_owned();
-            NotReady::new(
-                "workspace::names",
-                format!("the input files cannot be given to a task: {error}"),
-                Some(hint),
-            )
-        })
+        self.files.tree(files).map_err(|error| no_tree(&error))
     }
 
     /// A tree of one file of the project, under another name.
@@ -435,9 +439,7 @@ impl Context {
         }
         let (instance, _) = self.instance(prepared.task)?;
         match self.workspace.get(instance.task).map(OnceLock::get) {
-            Some(Some(Ok(shared))) if shared.digest == *digest => {
-                Some(Arc::new(shared.tree.clone()))
-            }
+            Some(Some(Ok(shared))) if shared.digest == *digest => self.made(instance.task, shared),
             _ => self.store.tree(digest),
         }
     }
@@ -452,9 +454,10 @@ impl Context {
             return;
         };
         if let Some(Some(Ok(shared))) = self.workspace.get(instance.task).map(OnceLock::get) {
-            shared
-                .kept
-                .get_or_init(|| drop(self.store.put_tree(&shared.tree)));
+            shared.kept.get_or_init(|| {
+                let tree = self.made(instance.task, shared);
+                drop(tree.map(|tree| self.store.put_tree(&tree)));
+            });
         }
     }
 
@@ -507,6 +510,15 @@ impl Known {
             Known::Incomplete | Known::Nothing => None,
         }
     }
+}
+
+fn no_tree(error: &TreeError) -> NotReady {
+    let hint = "rename one of the files, or leave it out of `inputs`".to_owned();
+    NotReady::new(
+        "workspace::names",
+        format!("the input files cannot be given to a task: {error}"),
+        Some(hint),
+    )
 }
 
 /// What an instance is told of its place among the others: one of items is told its item, so that another item more or

@@ -26,6 +26,7 @@
 
 mod blobs;
 mod gc;
+mod hash;
 mod layer;
 mod live;
 mod read;
@@ -36,8 +37,8 @@ mod upkeep;
 mod write;
 
 pub use gc::GcReport;
+pub(crate) use hash::{Buffer, hash_file, hash_large_file};
 pub use layer::{InputFault, InputFaults};
-pub(crate) use read::hash_file;
 pub use record::{Delta, Record};
 pub use results::NewResult;
 pub use upkeep::{Cleared, KindStats, Stats, VerifyReport};

@@ -1,7 +1,7 @@
 //! The files of a project as a run sees them: listed by pattern, digested, and given to tasks as folders.
 //!
-//! [`list`] walks only the folders that patterns can match in, in sorted order, and never `.git`, `.sykli` or an unnamed
-//! `target`. A symbolic link to a file is followed when it ends inside the project; everything else that is no regular
+//! [`list`] walks only the folders that patterns can match in, on several threads, and never `.git`, `.sykli` or an
+//! unnamed `target`. A symbolic link to a file is followed when it ends inside the project; everything else that is no regular
 //! file is skipped with a [`Skipped`] value. [`digest`] hashes what changed, on several threads, and remembers the rest
 //! by stamp. A [`Files`] then hands out layers: trees for manifests, and lazy folders for the sandbox. A file that changes
 //! after it was digested is noticed when it is read and makes the reading run no result.
@@ -10,7 +10,9 @@
 //! `plan`.
 
 mod files;
+mod folders;
 mod hash;
+mod queue;
 mod walk;
 
 pub use files::Files;

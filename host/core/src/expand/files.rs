@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::{Listing, MAX_INPUT_MATCHES};
 use crate::diagnostic::{Diagnostic, quote};
-use crate::glob::Pattern;
+use crate::glob::{Pattern, Within, folder_and_name, name_in};
 use crate::pipeline::validate::input_is_output;
 use crate::pipeline::{Origin, Pipeline, Task};
 use crate::template::{Part, Placeholder, Template};
@@ -60,12 +60,17 @@ impl<'a> Files<'a> {
 
     /// The files that match a pattern, whoever writes them.
     fn candidates(&self, pattern: &Pattern) -> Vec<usize> {
+        self.matches(pattern, |_| true)
+    }
+
+    /// The files that match a pattern and lie in a folder that `enters`. Files of a folder are neighbours, so what is
+    /// the same for all of them is found once.
+    fn matches(&self, pattern: &Pattern, enters: impl Fn(&str) -> bool) -> Vec<usize> {
         let files = self.listing.files();
         if let Some(path) = pattern.as_literal() {
-            return self
-                .listing
-                .find(path)
-                .map(|index| index as usize)
+            let found = self.listing.find(path).map(|index| index as usize);
+            return found
+                .filter(|_| enters(folder_and_name(path).0))
                 .into_iter()
                 .collect();
         }
@@ -76,27 +81,36 @@ impl<'a> Files<'a> {
         };
         let start = files.partition_point(|file| *file.path < *prefix);
         let inside = files.get(start..).unwrap_or_default();
-        let inside = inside
-            .iter()
-            .enumerate()
-            .take_while(|(_, file)| file.path.starts_with(&prefix));
-        inside
-            .filter(|(_, file)| pattern.matches(&file.path))
-            .map(|(offset, _)| start + offset)
-            .collect()
+        let end = inside.partition_point(|file| file.path.starts_with(&prefix));
+        let inside = inside.get(..end).unwrap_or_default();
+        let mut current: Option<(&str, Option<Within<'_>>)> = None;
+        let mut found = Vec::new();
+        for (offset, file) in inside.iter().enumerate() {
+            let same = current
+                .as_ref()
+                .and_then(|(folder, within)| Some((name_in(folder, &file.path)?, within)));
+            let (name, within) = match same {
+                Some(same) => same,
+                None => {
+                    let (folder, name) = folder_and_name(&file.path);
+                    let within = enters(folder).then(|| pattern.within(folder));
+                    (name, &current.insert((folder, within)).1)
+                }
+            };
+            if within.as_ref().is_some_and(|within| within.matches(name)) {
+                found.push(start + offset);
+            }
+        }
+        found
     }
 
     /// The files that are inputs by this pattern.
     fn inputs_of(&self, pattern: &Pattern) -> impl Iterator<Item = u32> {
-        let files = self.candidates(pattern).into_iter().filter(|file| {
-            self.writers.get(*file) == Some(&NOBODY)
-                && self
-                    .listing
-                    .files()
-                    .get(*file)
-                    .is_some_and(|entry| !pattern.skips_path(&entry.path))
-        });
-        files.filter_map(|file| u32::try_from(file).ok())
+        let files = self.matches(pattern, |folder| !pattern.skips_folder(folder));
+        files
+            .into_iter()
+            .filter(|file| self.writers.get(*file) == Some(&NOBODY))
+            .filter_map(|file| u32::try_from(file).ok())
     }
 
     /// What a task's `inputs` match.
@@ -152,8 +166,11 @@ impl<'a> Files<'a> {
         if !found.is_empty() {
             return Err(found);
         }
-        all.sort_unstable();
-        all.dedup();
+        // What one pattern matches ascends already.
+        if !all.is_sorted_by(|a, b| a < b) {
+            all.sort_unstable();
+            all.dedup();
+        }
         let files: Arc<[u32]> = all.into();
         self.matched.insert(patterns.to_vec(), Arc::clone(&files));
         Ok(files)

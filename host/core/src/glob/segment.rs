@@ -188,27 +188,47 @@ impl Alternative {
         self.walk(dir) & !end != 0
     }
 
+    /// What is reached once the folder `dir` is read (`""` for the project's own): the way to begin
+    /// [`Alternative::matches_in`] with. Zero where nothing inside can match.
+    pub(super) fn enter(&self, dir: &str) -> u128 {
+        if dir.is_empty() {
+            return self.close(1);
+        }
+        let end = 1u128 << self.segments.len();
+        self.walk(dir) & !end
+    }
+
+    /// Whether it matches the file `name` in the folder that gave `states`.
+    pub(super) fn matches_in(&self, states: u128, name: &str) -> bool {
+        let end = 1u128 << self.segments.len();
+        self.step(states, name) & end != 0
+    }
+
     /// Which segments of the pattern can come next once `path` is read, one bit each; the bit after the last is the end.
     fn walk(&self, path: &str) -> u128 {
         let mut states = self.close(1);
         for name in path.split('/') {
-            let mut next = 0u128;
-            for (index, segment) in self.segments.iter().enumerate() {
-                if states & (1 << index) == 0 {
-                    continue;
-                }
-                match segment {
-                    Segment::AnyDepth => next |= 1 << index,
-                    segment if segment.matches(name) => next |= 2 << index,
-                    _ => {}
-                }
-            }
-            states = self.close(next);
+            states = self.step(states, name);
             if states == 0 {
                 break;
             }
         }
         states
+    }
+
+    fn step(&self, states: u128, name: &str) -> u128 {
+        let mut next = 0u128;
+        for (index, segment) in self.segments.iter().enumerate() {
+            if states & (1 << index) == 0 {
+                continue;
+            }
+            match segment {
+                Segment::AnyDepth => next |= 1 << index,
+                segment if segment.matches(name) => next |= 2 << index,
+                _ => {}
+            }
+        }
+        self.close(next)
     }
 
     /// Adds what follows each `**` that is reached: it may stand for nothing.

@@ -184,4 +184,16 @@ proptest! {
             prop_assert!(literal.matches(path.strip_prefix("./").unwrap_or(&path)));
         }
     }
+
+    #[test]
+    fn from_inside_a_folder_it_matches_the_same(
+        pattern in "(\\*\\*/)?([ab?*]|\\[ab\\]|\\{a,b/a\\}){1,3}(/(\\*\\*/)?[ab*]{1,3}){0,3}(/\\*\\*)?",
+        paths in prop::collection::vec("[ab]{1,3}(/[ab]{1,3}){0,4}", 1..20),
+    ) {
+        let Ok(own) = Pattern::new(&pattern) else { return Ok(()) };
+        for path in paths {
+            let (folder, name) = path.rsplit_once('/').unwrap_or(("", &path));
+            prop_assert_eq!(own.within(folder).matches(name), own.matches(&path), "{} on {}", pattern, path);
+        }
+    }
 }

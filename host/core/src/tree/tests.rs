@@ -273,3 +273,111 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_digest_without_a_tree_is_the_trees() {
+    let paths: Vec<String> = (0..4000)
+        .map(|n| format!("folder{}/Name{n:05}", n / 700))
+        .collect();
+    let digest = Digest::of(b"content");
+    let lines: Vec<TreeLine<'_>> = paths
+        .iter()
+        .enumerate()
+        .map(|(n, path)| TreeLine {
+            path,
+            digest: &digest,
+            size: n as u64 * 1000,
+            executable: n % 3 == 0,
+        })
+        .collect();
+    let entries = lines.iter().map(|line| TreeEntry {
+        path: line.path.to_owned(),
+        digest,
+        size: line.size,
+        executable: line.executable,
+    });
+    let tree = Tree::new(entries.collect()).unwrap();
+    assert_eq!(digest_of(&lines), Ok(tree.digest()));
+    assert_eq!(tree.digest(), Digest::of(&tree.encode()));
+    assert_eq!(digest_of(&[]), Ok(Tree::default().digest()));
+}
+
+#[test]
+fn a_digest_without_a_tree_refuses_what_no_tree_is_made_of() {
+    let digest = Digest::of(b"content");
+    let check = |paths: &[&str]| {
+        let lines = paths.iter().map(|path| TreeLine {
+            path,
+            digest: &digest,
+            size: 1,
+            executable: false,
+        });
+        digest_of(&lines.collect::<Vec<_>>()).unwrap_err()
+    };
+    let long = format!("a/{}", "x".repeat(MAX_NAME_BYTES + 1));
+    let bad = |path: &str, why| TreeError::BadPath {
+        path: path.to_owned(),
+        why,
+    };
+    // Each after a neighbour in the same folder, which is the shorter way.
+    assert_eq!(check(&["a/!", "a/."]), bad("a/.", PathError::Dot));
+    assert_eq!(check(&["a/!", "a/.."]), bad("a/..", PathError::Parent));
+    assert_eq!(check(&["a/!", "a/"]), bad("a/", PathError::EmptySegment));
+    assert_eq!(check(&["a/!", "a/x\0"]), bad("a/x\0", PathError::Nul));
+    assert_eq!(
+        check(&["a/!", "a//x"]),
+        bad("a//x", PathError::EmptySegment)
+    );
+    assert_eq!(check(&["!", "/x"]), bad("/x", PathError::Absolute));
+    assert_eq!(
+        check(&["a/!", &long]),
+        TreeError::LongName {
+            path: long.chars().take(200).collect()
+        }
+    );
+    assert_eq!(
+        check(&["b", "a"]),
+        TreeError::NotSorted { path: "a".into() }
+    );
+    assert_eq!(
+        check(&["a/x", "a/x"]),
+        TreeError::Duplicate { path: "a/x".into() }
+    );
+    assert_eq!(
+        check(&["a/x", "a/x/y"]),
+        TreeError::FileAndFolder { path: "a/x".into() }
+    );
+    assert!(matches!(check(&["a/X", "a/x"]), TreeError::CaseFold { .. }));
+    assert!(matches!(
+        check(&["A/b/x", "a/b/y"]),
+        TreeError::CaseFold { .. }
+    ));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn names_that_differ_in_case_only_are_found_wherever_they_are(
+        paths in prop::collection::btree_set("[aAbéÉ]{1,2}(/[aAbéÉ.]{1,2}){0,3}", 0..12),
+    ) {
+        let lines: Vec<TreeEntry> = paths
+            .iter()
+            .map(|path| TreeEntry {
+                path: path.clone(),
+                digest: Digest::of(b""),
+                size: 0,
+                executable: false,
+            })
+            .collect();
+        // As one that looks at every file and folder says it.
+        let mut all: Vec<&str> = paths.iter().flat_map(|path| ancestors(path).chain([path.as_str()])).collect();
+        all.sort_unstable();
+        all.dedup();
+        let mut folded: Vec<String> = all.iter().map(|path| path.to_lowercase()).collect();
+        folded.sort_unstable();
+        let clash = folded.windows(2).any(|pair| pair[0] == pair[1]);
+        prop_assert_eq!(check_case(&lines).is_err(), clash, "{:?}", paths);
+        prop_assert_eq!(first_clash(&lines).is_err(), clash, "{:?}", paths);
+    }
+}

@@ -4,6 +4,7 @@
 //! through few descriptors; they are never loaded whole. Called through the sources that tasks' inputs are made of, and
 //! by everything that reads trees and manifests.
 
+use super::hash::{Buffer, hash_file};
 use super::{InputFault, InputFaults, SMALL_BYTES, Store};
 use bytes::Bytes;
 use rusqlite::OptionalExtension;
@@ -119,7 +120,7 @@ impl Store {
             .ok()?;
         let identity = identity(&file, digest)?;
         if lock(&self.inner.verified).get(&identity).is_none() {
-            if hash_file(&file).ok()? != *digest {
+            if hash_file(&file, &mut Buffer::new()).ok()? != *digest {
                 self.discard(digest);
                 return None;
             }
@@ -141,24 +142,6 @@ fn identity(file: &File, digest: &Digest) -> Option<Identity> {
         found.dev(),
         found.ino(),
     ))
-}
-
-/// The digest of everything in `file`, read at offsets so that its position does not matter.
-pub(crate) fn hash_file(file: &File) -> io::Result<Digest> {
-    let mut hasher = blake3::Hasher::new();
-    let mut buffer = vec![0; 128 * 1024];
-    let mut offset = 0;
-    loop {
-        match file.read_at(&mut buffer, offset) {
-            Ok(0) => return Ok(Digest(*hasher.finalize().as_bytes())),
-            Ok(count) => {
-                hasher.update(buffer.get(..count).unwrap_or_default());
-                offset += count as u64;
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
 }
 
 /// A blob that is looked for when it is first read.

@@ -3,7 +3,7 @@
 //! Only files of ours are ever touched: what else lies in the cache folder stays. Called by `sykli cache`.
 
 use super::gc::{digest_of, for_each_file};
-use super::read::hash_file;
+use super::hash::{Buffer, hash_file};
 use super::record;
 use super::results::checksum;
 use super::write::{Op, ROW_BYTES};
@@ -98,7 +98,7 @@ impl Store {
             Ok([
                 kind("SELECT count(*), coalesce(sum(length(bytes)), 0) FROM blobs")?,
                 kind("SELECT count(*), coalesce(sum(length(record)), 0) FROM results")?,
-                kind("SELECT count(*), coalesce(sum(length(path) + length(stat)), 0) FROM memo")?,
+                kind("SELECT coalesce(sum(count), 0), coalesce(sum(length(folder) + length(files)), 0) FROM memo")?,
             ])
         });
         [stats.small_blobs, stats.results, stats.memo] = tables.unwrap_or_default();
@@ -125,13 +125,14 @@ impl Store {
         self.inner.small.forget();
         let mut report = VerifyReport::default();
         self.verify_rows(&mut report);
+        let mut buffer = Buffer::new();
         for_each_file(&self.inner.dir.join("blobs"), &mut |path, _| {
             let Some(digest) = digest_of(path) else {
                 return;
             };
             report.blobs += 1;
             if File::open(path)
-                .and_then(|file| hash_file(&file))
+                .and_then(|file| hash_file(&file, &mut buffer))
                 .is_ok_and(|found| found == digest)
             {
                 return;

@@ -20,8 +20,8 @@ pub(crate) const LAYOUT: Layout = Layout {
         CREATE TABLE results (short INTEGER NOT NULL, task BLOB NOT NULL, record BLOB NOT NULL, sum BLOB NOT NULL,
             used INTEGER NOT NULL);
         CREATE INDEX results_by_short ON results (short);
-        CREATE TABLE memo (path BLOB NOT NULL PRIMARY KEY, stat BLOB NOT NULL, sum BLOB NOT NULL, seen INTEGER NOT NULL)
-            WITHOUT ROWID;",
+        CREATE TABLE memo (folder BLOB NOT NULL, first BLOB NOT NULL, seen INTEGER NOT NULL, count INTEGER NOT NULL,
+            sum BLOB NOT NULL, files BLOB NOT NULL, PRIMARY KEY (folder, first)) WITHOUT ROWID;",
     table_count: 3,
     version: 2,
     pragmas: "PRAGMA synchronous = OFF; PRAGMA cache_size = -65536; PRAGMA wal_autocheckpoint = 8192;",

@@ -13,7 +13,8 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use sykli_core::expand::Listing;
-use sykli_core::tree::{Tree, TreeEntry, TreeError};
+use sykli_core::id::Digest;
+use sykli_core::tree::{self, Tree, TreeEntry, TreeError, TreeLine};
 use sykli_runtime::vfs::{Entry, FlatIndex, FlatTree, ReadAt, Source};
 
 /// The files of a project, listed and digested. Cheap to clone.
@@ -92,6 +93,26 @@ impl Files {
             })
         });
         Tree::new(entries.collect())
+    }
+
+    /// The digest of [`Files::tree`], without making it.
+    ///
+    /// # Errors
+    /// When names collide or cannot be part of a tree.
+    pub fn tree_digest(&self, files: impl IntoIterator<Item = u32>) -> Result<Digest, TreeError> {
+        let files = files.into_iter();
+        let mut lines = Vec::with_capacity(files.size_hint().0);
+        lines.extend(files.filter_map(|file| {
+            let entry = self.inner.listed.listing.files().get(file as usize)?;
+            let digested = self.digested(file)?;
+            Some(TreeLine {
+                path: &entry.path,
+                digest: &digested.digest,
+                size: digested.stamp.size,
+                executable: entry.executable,
+            })
+        }));
+        tree::digest_of(&lines)
     }
 
     /// The same files as a folder that is read lazily.

@@ -1,13 +1,17 @@
 //! Lists the files that patterns match, without looking where none can.
 //!
-//! A literal costs one look-up and no listing of its folder. Called by [`super::list`]'s callers only.
+//! A literal costs one look-up and no listing of its folder. What may be taken, followed or must be skipped is decided
+//! here; that folders are read by several threads is [`super::folders`]' business, and must not show in what is listed.
+//! Called by [`super::list`]'s callers only.
 
-use super::WorkspaceError;
+use super::{WorkspaceError, folders};
 use crate::memo::Stamp;
-use std::collections::BTreeMap;
+use rustix::fs::{FileType, RawMode, Stat};
 use std::fs::Metadata;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use sykli_core::expand::{FileEntry, Listing};
 use sykli_core::glob::Pattern;
 
@@ -16,7 +20,7 @@ const MAX_FILES: usize = 1_000_000;
 /// The most things skipped that are told of.
 const MAX_SKIPPED: usize = 100;
 /// The longest path, in bytes, that tasks can be given.
-const MAX_PATH_BYTES: usize = sykli_core::glob::MAX_PATH_BYTES;
+pub(super) const MAX_PATH_BYTES: usize = sykli_core::glob::MAX_PATH_BYTES;
 
 /// Something that lies where a pattern looks but is no file for tasks.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -79,56 +83,129 @@ pub fn list(root: &Path, patterns: &[Pattern]) -> Result<Listed, WorkspaceError>
     let root = root
         .canonicalize()
         .map_err(|source| unreadable(root, source))?;
-    let mut walk = Walk {
-        root: &root,
-        found: BTreeMap::new(),
-        skipped: Vec::new(),
-    };
     let (literals, globs): (Vec<&Pattern>, Vec<&Pattern>) =
         patterns.iter().partition(|pattern| pattern.is_literal());
+    let taken = AtomicUsize::new(0);
+    // A literal can be found by a glob once more.
+    let most = MAX_FILES + literals.len();
+    let mut walk = Walk::new(&root, &taken, most);
     for pattern in literals {
         walk.literal(pattern)?;
     }
-    let mut folders = vec![(String::new(), globs)];
-    while let Some((folder, patterns)) = folders.pop() {
-        walk.folder(&folder, &patterns, &mut folders)?;
+    let mut walks = vec![walk];
+    if !globs.is_empty() {
+        walks.extend(folders::walk(globs, || Walk::new(&root, &taken, most))?);
     }
-    let (mut files, mut stamps) = (
-        Vec::with_capacity(walk.found.len()),
-        Vec::with_capacity(walk.found.len()),
-    );
-    for (path, (stamp, executable)) in walk.found {
-        files.push(FileEntry {
-            path: path.into(),
-            executable,
-        });
-        stamps.push(stamp);
-    }
-    let mut skipped = walk.skipped;
+    let mut skipped: Vec<Skipped> = walks
+        .iter_mut()
+        .flat_map(|walk| std::mem::take(&mut walk.skipped))
+        .collect();
     skipped.sort();
     skipped.dedup();
+    skipped.truncate(MAX_SKIPPED);
+    let found = in_order(walks.into_iter().flat_map(|walk| walk.runs).collect());
+    if found.len() > MAX_FILES {
+        return Err(WorkspaceError::TooMany { limit: MAX_FILES });
+    }
+    let stamps = found.iter().map(|found| found.stamp).collect();
+    let files = found.into_iter().map(|found| FileEntry {
+        path: found.path,
+        executable: found.executable,
+    });
     Ok(Listed {
-        listing: Listing::new(files),
+        listing: Listing::new(files.collect()),
         stamps,
         skipped,
         root,
     })
 }
 
-fn unreadable(path: &Path, source: std::io::Error) -> WorkspaceError {
+/// Puts runs, and so all files, in order; a file that was found twice is kept once.
+fn in_order(mut runs: Vec<Vec<Found>>) -> Vec<Found> {
+    runs.sort_by(|a, b| {
+        a.first()
+            .map(|one| &one.path)
+            .cmp(&b.first().map(|one| &one.path))
+    });
+    let apart = runs.windows(2).all(|pair| match pair {
+        [before, after] => before.last().map(|one| &one.path) < after.first().map(|one| &one.path),
+        _ => true,
+    });
+    let mut found = Vec::with_capacity(runs.iter().map(Vec::len).sum());
+    runs.into_iter().for_each(|run| found.extend(run));
+    if !apart {
+        // Links and literals lie anywhere among the others.
+        found.sort_by(|a: &Found, b| a.path.cmp(&b.path));
+        found.dedup_by(|later, earlier| later.path == earlier.path);
+    }
+    found
+}
+
+pub(super) fn unreadable(path: &Path, source: std::io::Error) -> WorkspaceError {
     WorkspaceError::Unreadable {
         path: path.to_owned(),
         source,
     }
 }
 
-struct Walk<'a> {
-    root: &'a Path,
-    found: BTreeMap<String, (Stamp, bool)>,
-    skipped: Vec<Skipped>,
+/// A file that is listed.
+pub(super) struct Found {
+    path: Arc<str>,
+    stamp: Stamp,
+    executable: bool,
 }
 
-impl Walk<'_> {
+/// What the file system says that something is.
+pub(super) struct Seen {
+    kind: FileType,
+    executable: bool,
+    stamp: Stamp,
+}
+
+impl From<&Metadata> for Seen {
+    fn from(found: &Metadata) -> Seen {
+        let mode = found.permissions().mode();
+        Seen {
+            kind: FileType::from_raw_mode(mode as RawMode),
+            executable: mode & 0o100 != 0,
+            stamp: Stamp::of(found),
+        }
+    }
+}
+
+impl From<&Stat> for Seen {
+    fn from(found: &Stat) -> Seen {
+        let mode = found.st_mode as RawMode;
+        Seen {
+            kind: FileType::from_raw_mode(mode),
+            executable: mode & 0o100 != 0,
+            stamp: Stamp::of_stat(found),
+        }
+    }
+}
+
+/// What one thread of a walk found so far.
+pub(super) struct Walk<'a> {
+    pub(super) root: &'a Path,
+    /// Files in order, and where it can be had with no other file between the first and the last of a run.
+    runs: Vec<Vec<Found>>,
+    skipped: Vec<Skipped>,
+    /// How many files were taken by all threads, and how many may be.
+    taken: &'a AtomicUsize,
+    most: usize,
+}
+
+impl<'a> Walk<'a> {
+    fn new(root: &'a Path, taken: &'a AtomicUsize, most: usize) -> Walk<'a> {
+        Walk {
+            root,
+            runs: Vec::new(),
+            skipped: Vec::new(),
+            taken,
+            most,
+        }
+    }
+
     /// A missing literal is the plan's to complain about.
     fn literal(&mut self, pattern: &Pattern) -> Result<(), WorkspaceError> {
         let Some(path) = pattern
@@ -146,7 +223,7 @@ impl Walk<'_> {
         };
         if real == absolute {
             match std::fs::metadata(&absolute) {
-                Ok(found) => self.take(path.to_owned(), &found),
+                Ok(found) => self.take_alone(path.into(), &Seen::from(&found)),
                 Err(source) => Err(unreadable(&absolute, source)),
             }
         } else {
@@ -154,60 +231,8 @@ impl Walk<'_> {
         }
     }
 
-    fn folder<'p>(
-        &mut self,
-        folder: &str,
-        patterns: &[&'p Pattern],
-        folders: &mut Vec<(String, Vec<&'p Pattern>)>,
-    ) -> Result<(), WorkspaceError> {
-        if patterns.is_empty() {
-            return Ok(());
-        }
-        let absolute = self.root.join(folder);
-        let entries = match std::fs::read_dir(&absolute) {
-            Ok(entries) => entries,
-            // The base of a pattern need not be there: the plan says that the pattern matches nothing.
-            Err(error) if matches!(error.kind(), std::io::ErrorKind::NotFound) => return Ok(()),
-            Err(source) => return Err(unreadable(&absolute, source)),
-        };
-        for entry in entries {
-            let entry = entry.map_err(|source| unreadable(&absolute, source))?;
-            let name = entry.file_name();
-            let Some(name) = name.to_str() else {
-                self.skip(join(folder, &name.to_string_lossy()), Why::NotUtf8);
-                continue;
-            };
-            let path = join(folder, name);
-            let kind = entry
-                .file_type()
-                .map_err(|source| unreadable(&entry.path(), source))?;
-            if kind.is_dir() {
-                let inside: Vec<&Pattern> = patterns
-                    .iter()
-                    .copied()
-                    .filter(|pattern| !pattern.skips(name) && pattern.may_match_below(&path))
-                    .collect();
-                if path.len() >= MAX_PATH_BYTES {
-                    self.skip(path, Why::TooLong);
-                } else if !inside.is_empty() {
-                    folders.push((path, inside));
-                }
-            } else if kind.is_symlink() {
-                self.link(path, &entry.path(), patterns)?;
-            } else if patterns.iter().any(|pattern| pattern.matches(&path)) {
-                match entry.metadata() {
-                    Ok(found) => self.take(path, &found)?,
-                    // Gone since the folder was listed.
-                    Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-                    Err(source) => return Err(unreadable(&entry.path(), source)),
-                }
-            }
-        }
-        Ok(())
-    }
-
     /// Follows a link to a file, if it ends where patterns may look.
-    fn link(
+    pub(super) fn link(
         &mut self,
         path: String,
         absolute: &Path,
@@ -234,7 +259,7 @@ impl Walk<'_> {
         }
         let inside = real.strip_prefix(self.root).ok().and_then(Path::to_str);
         match inside.filter(|real| patterns.iter().any(|pattern| !pattern.skips_path(real))) {
-            Some(_) => self.take(path, &found),
+            Some(_) => self.take_alone(path.into(), &Seen::from(&found)),
             None => {
                 self.skip(path, Why::LeavesProject);
                 Ok(())
@@ -242,34 +267,54 @@ impl Walk<'_> {
         }
     }
 
-    fn take(&mut self, path: String, found: &Metadata) -> Result<(), WorkspaceError> {
-        if found.is_dir() {
-            return Ok(());
-        }
-        if !found.is_file() {
-            self.skip(path, Why::Special);
-        } else if path.len() > MAX_PATH_BYTES {
-            self.skip(path, Why::TooLong);
-        } else if self.found.len() >= MAX_FILES {
-            return Err(WorkspaceError::TooMany { limit: MAX_FILES });
-        } else {
-            let executable = found.permissions().mode() & 0o100 != 0;
-            self.found.insert(path, (Stamp::of(found), executable));
+    /// Takes something that is in no run with others.
+    fn take_alone(&mut self, path: Arc<str>, seen: &Seen) -> Result<(), WorkspaceError> {
+        let mut run = Vec::new();
+        self.take(&mut run, path, seen)?;
+        self.keep(run);
+        Ok(())
+    }
+
+    /// Adds a file to a run, if it is one that tasks can be given.
+    pub(super) fn take(
+        &mut self,
+        run: &mut Vec<Found>,
+        path: Arc<str>,
+        seen: &Seen,
+    ) -> Result<(), WorkspaceError> {
+        match seen.kind {
+            FileType::Directory => {}
+            FileType::RegularFile if path.len() > MAX_PATH_BYTES => {
+                self.skip(path.to_string(), Why::TooLong);
+            }
+            FileType::RegularFile => {
+                if self.taken.fetch_add(1, Ordering::Relaxed) >= self.most {
+                    return Err(WorkspaceError::TooMany { limit: MAX_FILES });
+                }
+                run.push(Found {
+                    path,
+                    stamp: seen.stamp,
+                    executable: seen.executable,
+                });
+            }
+            _ => self.skip(path.to_string(), Why::Special),
         }
         Ok(())
     }
 
-    fn skip(&mut self, path: String, why: Why) {
+    /// Keeps a run that is complete.
+    pub(super) fn keep(&mut self, run: Vec<Found>) {
+        if !run.is_empty() {
+            self.runs.push(run);
+        }
+    }
+
+    pub(super) fn skip(&mut self, path: String, why: Why) {
         if self.skipped.len() < MAX_SKIPPED {
             self.skipped.push(Skipped { path, why });
         }
     }
 }
 
-fn join(folder: &str, name: &str) -> String {
-    if folder.is_empty() {
-        name.to_owned()
-    } else {
-        format!("{folder}/{name}")
-    }
-}
+#[cfg(test)]
+mod tests;
