@@ -91,13 +91,30 @@ fn an_attempt_is_what_the_caller_says() {
 
 #[test]
 fn work_of_each_kind_gives_the_result_it_gives_natively() {
-    for kind in ["integers", "floats", "hash"] {
+    for kind in ["integers", "floats", "hash", "dirty"] {
         let native = std::process::Command::new(sykli_tests::native_guest("compute"))
             .args([kind, "1"])
             .output();
         let native = String::from_utf8(native.unwrap().stdout).unwrap();
         assert_eq!(succeeded(&case("compute", &[kind, "1"]).run()), native);
     }
+}
+
+#[test]
+fn what_is_read_through_the_file_system_is_what_is_there() {
+    let text = "a line\n".repeat(20_000);
+    let read = case("compute", &["read", "2", "/in"])
+        .file("a", &text)
+        .file("b", "x");
+    let firsts: u32 = text.bytes().step_by(64 << 10).map(u32::from).sum();
+    assert_eq!(
+        succeeded(&read.run()),
+        format!(
+            "read {} bytes, {}\n",
+            2 * (text.len() + 1),
+            2 * (firsts + u32::from(b'x'))
+        )
+    );
 }
 
 #[test]

@@ -2,10 +2,15 @@
 //!
 //! It never ships: the product does not depend on it. Developers and `.ci/run` call it.
 
+mod bench;
 mod checks;
 mod deps;
+mod instructions;
+mod page;
 mod process;
+mod profile;
 mod setup;
+mod svg;
 mod tools;
 
 use process::{Result, cargo, root, say};
@@ -14,13 +19,15 @@ use std::process::ExitCode;
 const USAGE: &str = "\
 usage: cargo xtask CHORE
 
-  setup   make this machine able to build task components (wasm32-wasip2)
-  demo    build sykli and run examples/gallery: ends with a contact sheet
-  test    every test, on a machine made ready by setup
-  bench   the benchmarks, as ratios in one run; writes docs/src/performance.md [-- --quick]
-  ci      what CI runs: fmt, clippy, docs, dependencies, walls, then test
-  deps    licences, bans and sources of every dependency (deny.toml)
-  walls   core stays pure, compiled code is loaded in one place, the book's links hold
+  setup         make this machine able to build task components (wasm32-wasip2)
+  demo          build sykli and run examples/gallery: ends with a contact sheet
+  test          every test, on a machine made ready by setup
+  bench         the benchmarks, as ratios in one run [--quick] [--json] [ROW…]; in full, writes docs/src/performance.md
+  profile       where a no-op task's time goes; writes docs/src/profile.md [--tasks N]
+  instructions  the hot path's instructions against tests/benches/instructions.toml [--update]
+  ci            what CI runs: fmt, clippy, docs, dependencies, walls, test, then instructions
+  deps          licences, bans and sources of every dependency (deny.toml)
+  walls         core stays pure, compiled code is loaded in one place, the book's links hold
 ";
 
 fn main() -> ExitCode {
@@ -33,7 +40,9 @@ fn main() -> ExitCode {
         "setup" => setup::run(),
         "demo" => demo(rest),
         "test" => test(rest),
-        "bench" => bench(rest),
+        "bench" => bench::run(rest),
+        "profile" => profile::run(rest),
+        "instructions" => instructions::run(rest),
         "ci" => ci(),
         "deps" => deps::run(),
         "walls" => checks::run(),
@@ -91,22 +100,6 @@ fn test(rest: &[String]) -> Result {
     cargo(&args)
 }
 
-/// The benchmarks are a bench target of the tests package; they build in release.
-fn bench(rest: &[String]) -> Result {
-    setup::run()?;
-    cargo(&[
-        "build",
-        "--release",
-        "--quiet",
-        "--workspace",
-        "--bin",
-        "sykli",
-    ])?;
-    let mut args = vec!["bench", "--workspace", "--bench", "solo"];
-    args.extend(rest.iter().map(String::as_str));
-    cargo(&args)
-}
-
 fn ci() -> Result {
     say("fmt");
     cargo(&["fmt", "--all", "--check"])?;
@@ -135,5 +128,7 @@ fn ci() -> Result {
     setup::run()?;
     checks::run()?;
     say("test");
-    test(&[])
+    test(&[])?;
+    say("instructions");
+    instructions::run(&[])
 }

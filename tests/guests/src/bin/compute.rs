@@ -1,7 +1,9 @@
-//! `compute [integers|floats|hash] [ROUNDS]`: work of three kinds, for what fuel and the determinism settings cost. Prints
-//! a result that depends on every step.
+//! `compute [integers|floats|hash|dirty|read] [ROUNDS] [FOLDER]`: work of a kind, for what fuel, the determinism settings,
+//! memory and the file system cost. Prints a result that depends on every step.
 
+use std::fs::{self, File};
 use std::hint::black_box;
+use std::io::{self, Read};
 
 fn main() {
     let kind = std::env::args()
@@ -15,6 +17,14 @@ fn main() {
         "integers" => println!("integers {}", integers(rounds)),
         "floats" => println!("floats {:.6e}", floats(rounds)),
         "hash" => println!("hash {:016x}", hash(rounds)),
+        "dirty" => println!("dirty {}", dirty(rounds)),
+        "read" => {
+            let folder = std::env::args().nth(3).unwrap_or_else(|| "/in".to_owned());
+            println!(
+                "read {}",
+                read(rounds, &folder).expect("the files can be read")
+            );
+        }
         other => {
             eprintln!("no such work: {other}");
             std::process::exit(2);
@@ -68,4 +78,34 @@ fn hash(rounds: u32) -> u64 {
         }
     }
     hash
+}
+
+/// Writes to every page of so many MiB; counts the pages.
+fn dirty(mib: u32) -> usize {
+    let memory = black_box(vec![1u8; (mib as usize) << 20]);
+    memory
+        .iter()
+        .step_by(4096)
+        .map(|&byte| usize::from(byte))
+        .sum()
+}
+
+/// Reads every file of a folder, 64 KiB a call; counts bytes and sums the first of each call.
+fn read(rounds: u32, folder: &str) -> io::Result<String> {
+    let mut buffer = vec![0; 64 << 10];
+    let (mut bytes, mut sum) = (0, 0u64);
+    for _ in 0..rounds {
+        for entry in fs::read_dir(folder)? {
+            let mut file = File::open(entry?.path())?;
+            loop {
+                let count = file.read(&mut buffer)?;
+                if count == 0 {
+                    break;
+                }
+                bytes += count;
+                sum += u64::from(buffer[0]);
+            }
+        }
+    }
+    Ok(format!("{bytes} bytes, {sum}"))
 }
