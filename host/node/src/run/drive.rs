@@ -30,6 +30,8 @@ const SNAPSHOT_EVERY: Duration = Duration::from_millis(100);
 const MAX_BATCH: usize = 64;
 /// How often the boxes are looked into while messages come: what does not ring the bell waits no longer.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
+/// How often they are looked into while guests run and say nothing: their first word is told no later than this.
+const LISTEN_EVERY: Duration = Duration::from_millis(25);
 /// A wait without any deadline.
 const LONG: Duration = Duration::from_secs(3600);
 
@@ -206,7 +208,11 @@ impl<'a> Drive<'a> {
             }
             _ => LONG,
         };
-        let look = if self.busy { LOOK_EVERY } else { LONG };
+        let look = match (self.busy, self.running) {
+            (true, _) => LOOK_EVERY,
+            (false, 1..) => LISTEN_EVERY,
+            (false, 0) => LONG,
+        };
         deadline.min(picture).min(look)
     }
 

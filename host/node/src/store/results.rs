@@ -287,3 +287,117 @@ impl Store {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test may fail loudly")]
+    use super::super::record::Delta;
+    use super::*;
+
+    fn store() -> (tempfile::TempDir, Store) {
+        let temp = tempfile::tempdir().unwrap();
+        let store = Store::open(temp.path()).unwrap();
+        (temp, store)
+    }
+
+    fn result(store: &Store, task: Digest, fuel: u64, fresh: bool) -> NewResult {
+        let outputs = store.put_bytes(&b"tree"[..]).unwrap();
+        let record = Record {
+            exit: 0,
+            outputs,
+            stdout: Digest::of(&[]),
+            stderr: Digest::of(&[]),
+            fuel,
+            wall_ms: 0,
+            peak_memory_bytes: 0,
+            manifest: None,
+            warnings: Vec::new(),
+        };
+        NewResult {
+            task,
+            record,
+            fresh,
+        }
+    }
+
+    fn rows(store: &Store) -> i64 {
+        let count = |connection: &Connection| {
+            connection.query_row("SELECT count(*) FROM results", [], |row| row.get(0))
+        };
+        store.inner.index.read(count).unwrap()
+    }
+
+    /// Two digests that the index cannot tell apart.
+    fn alike() -> [Digest; 2] {
+        [Digest([5; 32]), {
+            let mut other = [5; 32];
+            other[31] = 6;
+            Digest(other)
+        }]
+    }
+
+    #[test]
+    fn tasks_with_the_same_first_bytes_are_told_apart() {
+        let (_temp, store) = store();
+        let [one, other] = alike();
+        let put = vec![result(&store, one, 1, true), result(&store, other, 2, true)];
+        store.put_results(put).unwrap().wait().unwrap();
+        let found = store.results(&[other, Digest([5; 32]), Digest([7; 32])]);
+        let fuel: Vec<_> = found
+            .iter()
+            .map(|one| one.as_ref().map(|one| one.fuel))
+            .collect();
+        assert_eq!(fuel, [Some(2), Some(1), None]);
+        store.forget(&one).wait().unwrap();
+        assert!(store.results(&[one])[0].is_none());
+        assert!(store.results(&[other])[0].is_some());
+        assert!(store.put_results(Vec::new()).is_none());
+    }
+
+    #[test]
+    fn a_result_replaces_the_one_before_it() {
+        let (_temp, store) = store();
+        let [task, _] = alike();
+        for fuel in [1, 2, 3] {
+            let put = vec![result(&store, task, fuel, fuel == 1)];
+            store.put_results(put).unwrap().wait().unwrap();
+            assert_eq!(
+                store.results(&[task])[0].as_ref().map(|one| one.fuel),
+                Some(fuel)
+            );
+        }
+        assert_eq!(rows(&store), 1);
+    }
+
+    #[test]
+    fn a_manifest_is_read_back_from_its_result_or_from_its_blob() {
+        let (_temp, store) = store();
+        let base = store.put_bytes(&b"shard 1 of 9"[..]).unwrap();
+        assert_eq!(store.manifest(&base, 100).unwrap(), &b"shard 1 of 9"[..]);
+        let task = Digest::of(b"shard 12 of 9");
+        assert!(store.manifest(&task, 100).is_none());
+        let mut new = result(&store, task, 1, true);
+        new.record.manifest = Some(Delta::between(base, b"shard 1 of 9", b"shard 12 of 9"));
+        // A result whose difference belongs to another task says nothing.
+        let mut wrong = result(&store, Digest([1; 32]), 1, true);
+        wrong.record.manifest.clone_from(&new.record.manifest);
+        let put = store.put_results(vec![new, wrong]).unwrap();
+        put.wait().unwrap();
+        assert_eq!(store.manifest(&task, 100).unwrap(), &b"shard 12 of 9"[..]);
+        assert!(store.manifest(&Digest([1; 32]), 100).is_none());
+    }
+
+    #[test]
+    fn a_blob_that_is_committed_is_not_written_again() {
+        let (_temp, store) = store();
+        let digest = store.put_bytes(&b"some bytes"[..]).unwrap();
+        store.flush().unwrap();
+        let before = store.inner.writer.barrier().sequence();
+        assert_eq!(store.put_bytes(&b"some bytes"[..]).unwrap(), digest);
+        assert_eq!(
+            store.inner.writer.barrier().sequence(),
+            before,
+            "nothing was queued"
+        );
+    }
+}

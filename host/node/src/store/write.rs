@@ -280,3 +280,30 @@ fn apply(connection: &Connection, op: &Op) -> rusqlite::Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test may fail loudly")]
+    use super::*;
+
+    #[test]
+    fn a_blob_is_expected_once_and_again_when_it_broke_or_its_file_is_another() {
+        let (small, bytes) = (Small::default(), Bytes::from_static(b"bytes"));
+        let [one, other] = [[1; 32], [2; 32]];
+        let file = Some((1, 1));
+        assert!(small.expect(one, &bytes).unwrap());
+        assert!(!small.expect(one, &bytes).unwrap(), "it is queued");
+        small.settled(file, [one].into_iter());
+        assert!(!small.expect(one, &bytes).unwrap(), "it is committed");
+        small.dropped(&one);
+        assert!(small.get(&one).is_none());
+        assert!(small.expect(one, &bytes).unwrap(), "it was broken");
+        small.settled(file, [one].into_iter());
+        assert!(small.expect(other, &bytes).unwrap());
+        small.settled(Some((1, 2)), [other].into_iter());
+        assert!(small.expect(one, &bytes).unwrap(), "the file is a new one");
+        assert!(!small.expect(other, &bytes).unwrap());
+        small.forget();
+        assert!(small.expect(other, &bytes).unwrap(), "a collector was here");
+    }
+}
