@@ -1,4 +1,5 @@
-//! Every guest has a test, or this fails: a guest that none runs proves nothing.
+//! What is listed in two places is the same in both: every guest has a test (a guest that none runs proves nothing), and
+//! the benchmark's floor has the engine's settings.
 
 use std::fs;
 use std::path::Path;
@@ -24,6 +25,47 @@ fn every_guest_is_used_by_a_test() {
     assert!(
         unused.is_empty(),
         "no test names these components: {unused:?}"
+    );
+}
+
+/// The engine's settings are private, so the floor that it is measured against says them again.
+#[test]
+fn the_floor_of_the_benchmark_has_the_engines_settings() {
+    let read = |path: &str| fs::read_to_string(sykli_tests::root().join(path)).unwrap();
+    let plain = |line: &str| {
+        let line = line.trim().trim_end_matches(';');
+        let line = line.trim_start_matches("pub(crate) ");
+        line.trim_start_matches("pub(super) ").to_owned()
+    };
+    let lines = |text: &str| -> Vec<String> { text.lines().map(plain).collect() };
+    let (engine, limits) = (
+        read("runtime/src/engine.rs"),
+        lines(&read("runtime/src/limits.rs")),
+    );
+    let floor = lines(&read("tests/benches/solo/floor.rs"));
+
+    let settings = engine.split("\nfn config(").nth(1).unwrap();
+    let settings = settings.split("/// Whether the kernel").next().unwrap();
+    // The floor is never asked for canonical NaNs.
+    let missing: Vec<String> = lines(settings)
+        .into_iter()
+        .filter(|line| line.starts_with('.') || line.starts_with("pool."))
+        .filter(|line| !line.contains("nan_canonicalization") && !floor.contains(line))
+        .collect();
+    assert!(
+        missing.is_empty(),
+        "runtime/src/engine.rs has, tests/benches/solo/floor.rs has not: {missing:#?}"
+    );
+
+    let engine = lines(&engine);
+    let stale: Vec<&String> = floor
+        .iter()
+        .filter(|line| line.starts_with("const ") && !line.contains("Settings"))
+        .filter(|line| !engine.contains(line) && !limits.contains(line))
+        .collect();
+    assert!(
+        stale.is_empty(),
+        "neither engine.rs nor limits.rs of the runtime has what floor.rs has: {stale:#?}"
     );
 }
 

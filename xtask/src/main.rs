@@ -2,10 +2,13 @@
 //!
 //! It never ships: the product does not depend on it. Developers and `.ci/run` call it.
 
+mod bench;
 mod checks;
 mod deps;
+mod page;
 mod process;
 mod setup;
+mod svg;
 mod tools;
 
 use process::{Result, cargo, root, say};
@@ -14,13 +17,13 @@ use std::process::ExitCode;
 const USAGE: &str = "\
 usage: cargo xtask CHORE
 
-  setup   make this machine able to build task components (wasm32-wasip2)
-  demo    build sykli and run examples/gallery: ends with a contact sheet
-  test    every test, on a machine made ready by setup
-  bench   the benchmarks, as ratios in one run; writes docs/src/performance.md [-- --quick]
-  ci      what CI runs: fmt, clippy, docs, dependencies, walls, then test
-  deps    licences, bans and sources of every dependency (deny.toml)
-  walls   core stays pure, compiled code is loaded in one place, the book's links hold
+  setup         make this machine able to build task components (wasm32-wasip2)
+  demo          build sykli and run examples/gallery: ends with a contact sheet
+  test          every test, on a machine made ready by setup
+  bench         the benchmarks, as ratios in one run [--quick] [--json] [ROW…]; in full, writes docs/src/performance.md
+  ci            what CI runs: fmt, clippy, docs, dependencies, walls, then test
+  deps          licences, bans and sources of every dependency (deny.toml)
+  walls         core stays pure, compiled code is loaded in one place, the book's links hold
 ";
 
 fn main() -> ExitCode {
@@ -33,7 +36,7 @@ fn main() -> ExitCode {
         "setup" => setup::run(),
         "demo" => demo(rest),
         "test" => test(rest),
-        "bench" => bench(rest),
+        "bench" => bench::run(rest),
         "ci" => ci(),
         "deps" => deps::run(),
         "walls" => checks::run(),
@@ -87,22 +90,6 @@ fn test(rest: &[String]) -> Result {
         "target/examples-native",
     ])?;
     let mut args = vec!["test", "--workspace", "--no-fail-fast"];
-    args.extend(rest.iter().map(String::as_str));
-    cargo(&args)
-}
-
-/// The benchmarks are a bench target of the tests package; they build in release.
-fn bench(rest: &[String]) -> Result {
-    setup::run()?;
-    cargo(&[
-        "build",
-        "--release",
-        "--quiet",
-        "--workspace",
-        "--bin",
-        "sykli",
-    ])?;
-    let mut args = vec!["bench", "--workspace", "--bench", "solo"];
     args.extend(rest.iter().map(String::as_str));
     cargo(&args)
 }

@@ -1,8 +1,8 @@
 //! What sandboxing costs, as ratios in one run: ours against the raw engine, against processes, against native code.
 //!
-//! `cargo xtask bench [-- --quick] [--json]`. Rounds of all contestants of a row are interleaved and medians compared,
-//! so that a noisy neighbour slows both sides. Writes docs/src/performance.md unless `--quick`. It asserts nothing:
-//! speed is read here, behaviour is tested elsewhere.
+//! `cargo xtask bench [-- --quick] [ROW…]` builds and runs this and makes text, the book's page and its plots of what it
+//! prints: one JSON document, on stdout. Rounds of all contestants of a row are interleaved and medians compared, so that
+//! a noisy neighbour slows all sides. It asserts nothing about time: speed is read here, behaviour is tested elsewhere.
 
 #![allow(
     clippy::expect_used,
@@ -14,6 +14,7 @@
 mod floor;
 mod machine;
 mod measure;
+mod ours;
 mod peers;
 mod report;
 mod rows;
@@ -23,34 +24,24 @@ use report::Report;
 
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
-    let quick = args.iter().any(|arg| arg == "--quick");
-    let json = args.iter().any(|arg| arg == "--json");
     // `cargo test --benches` would run this as a test: it has nothing to say there.
     if args.iter().any(|arg| arg == "--test") {
         return;
     }
-    let only = args.iter().find(|arg| !arg.starts_with("--")).cloned();
+    if args.first().is_some_and(|arg| arg == "--part") {
+        return rows::run_part(&args[1..]);
+    }
+    let quick = args.iter().any(|arg| arg == "--quick");
+    let wanted: Vec<&String> = args.iter().filter(|arg| !arg.starts_with("--")).collect();
     let effort = if quick { Effort::QUICK } else { Effort::FULL };
-    let mut report = Report::new(machine::facts());
+    let machine = machine::facts();
+    let mut report = Report::new();
     for (name, row) in rows::ALL {
-        if only
-            .as_ref()
-            .is_none_or(|wanted| name.contains(wanted.as_str()))
-        {
+        if wanted.is_empty() || wanted.iter().any(|wanted| name.contains(wanted.as_str())) {
             eprintln!("bench: {name}");
+            report.begin(name);
             row(&effort, &mut report);
         }
     }
-    if json {
-        println!("{}", report.json());
-    } else {
-        println!("{}", report.text());
-    }
-    if !quick && only.is_none() {
-        let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/src/performance.md");
-        match std::fs::write(page, report.page()) {
-            Ok(()) => eprintln!("bench: wrote docs/src/performance.md"),
-            Err(problem) => eprintln!("bench: cannot write {page}: {problem}"),
-        }
-    }
+    println!("{:#}", report.json(&machine, quick));
 }

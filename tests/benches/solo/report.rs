@@ -1,148 +1,162 @@
-//! Collects rows and prints them: as text, as JSON, as the book's page. Measures nothing.
+//! Collects what the rows measured and says it as one JSON document (`sykli.bench/2`), which `cargo xtask bench` turns
+//! into text, the book's page and its plots. Measures nothing, prints nothing.
 
-use std::fmt::Write;
-use std::time::Duration;
+use crate::measure::{Measured, Unit};
+use serde_json::{Value, json};
 
-/// One comparison.
-pub(crate) struct Row {
-    group: String,
-    name: String,
-    time: Duration,
-    /// Time over the base's time, and the base's name.
-    against: Option<(f64, String)>,
+/// What a goal asks for.
+#[derive(Clone, Copy)]
+pub(crate) enum Goal {
+    /// Ours takes at most so many times what the other takes.
+    AtMost(f64),
+    /// Ours is at least so many times faster, or more, than the other.
+    Faster(f64),
+    /// Ours takes at most so much, in its own unit.
+    Below(f64),
 }
 
-/// All of them, with the machine they come from.
+/// All of it, with the machine it comes from.
 pub(crate) struct Report {
-    machine: String,
-    rows: Vec<Row>,
+    row: &'static str,
+    goals: Vec<Value>,
+    tables: Vec<Value>,
+    curves: Vec<Value>,
     notes: Vec<String>,
 }
 
 impl Report {
-    /// An empty report of this machine.
-    pub(crate) fn new(machine: String) -> Self {
+    /// An empty report.
+    pub(crate) fn new() -> Self {
         Report {
-            machine,
-            rows: Vec::new(),
+            row: "",
+            goals: Vec::new(),
+            tables: Vec::new(),
+            curves: Vec::new(),
             notes: Vec::new(),
         }
     }
 
-    /// Adds a group: the first time is the base of the others' ratios.
-    pub(crate) fn group(&mut self, group: &str, times: Vec<(String, Duration)>) {
-        let base = times.first().cloned();
-        for (index, (name, time)) in times.into_iter().enumerate() {
-            let against = base.as_ref().filter(|_| index > 0).map(|(base, of)| {
-                (
-                    time.as_secs_f64() / of.as_secs_f64().max(1e-12),
-                    base.clone(),
-                )
-            });
-            self.rows.push(Row {
-                group: group.to_owned(),
-                name,
-                time,
-                against,
-            });
-        }
+    /// What follows is of this row.
+    pub(crate) fn begin(&mut self, row: &'static str) {
+        self.row = row;
     }
 
-    /// Adds a line about what could not be measured here.
-    pub(crate) fn note(&mut self, line: &str) {
-        self.notes.push(line.to_owned());
-    }
-
-    /// A table for the terminal.
-    pub(crate) fn text(&self) -> String {
-        let mut out = format!("{}\n", self.machine);
-        let mut group = "";
-        for row in &self.rows {
-            if row.group != group {
-                group = &row.group;
-                let _ = write!(out, "\n{group}\n");
-            }
-            let _ = writeln!(
-                out,
-                "  {:<52} {:>10}  {}",
-                row.name,
-                human(row.time),
-                ratio(row)
-            );
-        }
-        for note in &self.notes {
-            let _ = writeln!(out, "note: {note}");
-        }
-        out
-    }
-
-    /// One JSON document.
-    pub(crate) fn json(&self) -> String {
-        let rows: Vec<_> = self
-            .rows
+    /// Adds a table; the first line is what the others are measured against.
+    pub(crate) fn table(&mut self, title: &str, about: &str, lines: &[Measured]) {
+        let base = lines.first().map_or(1.0, |first| first.value);
+        let lines: Vec<Value> = lines
             .iter()
-            .map(|row| {
-                serde_json::json!({
-                    "group": row.group,
-                    "name": row.name,
-                    "nanoseconds": u64::try_from(row.time.as_nanos()).unwrap_or(u64::MAX),
-                    "ratio": row.against.as_ref().map(|(ratio, _)| ratio),
-                    "against": row.against.as_ref().map(|(_, base)| base),
-                })
+            .map(|line| {
+                let mut value = figure(line);
+                value["ratio"] = json!(line.value / base.max(1e-9));
+                value
             })
             .collect();
-        serde_json::json!({
-            "schema": "sykli.bench/1", "machine": self.machine, "rows": rows, "notes": self.notes,
-        })
-        .to_string()
+        self.tables
+            .push(json!({"row": self.row, "title": title, "about": about, "lines": lines}));
     }
 
-    /// The book's page.
-    pub(crate) fn page(&self) -> String {
-        let mut out = format!(
-            "# Performance\n\n<!-- Written by `cargo xtask bench`: do not edit. -->\n\nMachine: {}. Medians of interleaved \
-             rounds; the first line of each table is what the others are measured against. Run `cargo xtask bench` for \
-             your own.\n",
-            self.machine
+    /// Adds a table whose cells are text already: `head` names the columns.
+    pub(crate) fn cells(
+        &mut self,
+        title: &str,
+        about: &str,
+        head: &[&str],
+        lines: Vec<Vec<String>>,
+    ) {
+        self.tables.push(
+            json!({"row": self.row, "title": title, "about": about, "head": head, "cells": lines}),
         );
-        let mut group = "";
-        for row in &self.rows {
-            if row.group != group {
-                group = &row.group;
-                let _ = write!(
-                    out,
-                    "\n## {group}\n\n| what | time | ratio |\n|---|---|---|\n"
-                );
-            }
-            let _ = writeln!(
-                out,
-                "| {} | {} | {} |",
-                row.name,
-                human(row.time),
-                ratio(row)
-            );
+    }
+
+    /// Adds a goal: `ours` against `other`.
+    pub(crate) fn goal(&mut self, what: &str, ours: &Measured, other: &Measured, goal: Goal) {
+        let ratio = |ours: f64, other: f64| match goal {
+            Goal::AtMost(_) => ours / other.max(1e-9),
+            Goal::Faster(_) => other / ours.max(1e-9),
+            Goal::Below(_) => ours,
+        };
+        let of_cpu = ours
+            .cpu
+            .zip(other.cpu)
+            .map(|(ours, other)| ratio(ours, other));
+        let ratio = ratio(ours.value, other.value);
+        let (kind, bound) = match goal {
+            Goal::AtMost(bound) => ("at-most", bound),
+            Goal::Faster(bound) => ("faster", bound),
+            Goal::Below(bound) => ("below", bound),
+        };
+        let holds = |ratio: f64| match goal {
+            Goal::AtMost(bound) | Goal::Below(bound) => ratio <= bound,
+            Goal::Faster(bound) => ratio >= bound,
+        };
+        // Processor time of several threads is no latency, so a goal in microseconds is judged on the clock alone.
+        let cpu_holds = of_cpu.filter(|_| kind != "below").map(holds);
+        let holds = holds(ratio);
+        let against = (!matches!(goal, Goal::Below(_))).then(|| figure(other));
+        let (ratio, cpu_ratio) = match against {
+            Some(_) => (Some(ratio), of_cpu),
+            None => (None, None),
+        };
+        self.goals.push(json!({
+            "row": self.row, "what": what, "ours": figure(ours), "against": against, "ratio": ratio,
+            "cpu_ratio": cpu_ratio, "kind": kind, "bound": bound, "holds": holds, "cpu_holds": cpu_holds,
+        }));
+    }
+
+    /// Adds curves over one x axis; both axes are logarithmic when they are plotted.
+    pub(crate) fn curves(
+        &mut self,
+        title: &str,
+        x: &str,
+        y: &str,
+        series: &[(&str, Vec<(f64, f64)>)],
+    ) {
+        let series: Vec<Value> = series
+            .iter()
+            .map(|(name, points)| json!({"name": name, "points": points}))
+            .collect();
+        self.curves
+            .push(json!({"row": self.row, "title": title, "x": x, "y": y, "series": series}));
+    }
+
+    /// Adds a line about what could not be measured, or how it was.
+    pub(crate) fn note(&mut self, line: &str) {
+        if !self.notes.iter().any(|known| known == line) {
+            self.notes.push(line.to_owned());
         }
-        if !self.notes.is_empty() {
-            out.push_str("\n## Notes\n\n");
-            for note in &self.notes {
-                let _ = writeln!(out, "- {note}");
-            }
-        }
-        out
+    }
+
+    /// The document.
+    pub(crate) fn json(&self, machine: &[(&str, String)], quick: bool) -> Value {
+        let machine: Vec<Value> = machine
+            .iter()
+            .map(|(what, is)| json!({"what": what, "is": is}))
+            .collect();
+        json!({
+            "schema": "sykli.bench/2", "effort": if quick { "quick" } else { "full" }, "machine": machine,
+            "goals": self.goals, "tables": self.tables, "curves": self.curves, "notes": self.notes,
+        })
     }
 }
 
-fn ratio(row: &Row) -> String {
-    row.against
-        .as_ref()
-        .map_or_else(String::new, |(ratio, _)| format!("{ratio:.2}×"))
+/// A count with commas: 10,000.
+pub(crate) fn grouped(count: u32) -> String {
+    let digits = count.to_string();
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
 }
 
-fn human(time: Duration) -> String {
-    let nanos = time.as_nanos() as f64;
-    match nanos {
-        n if n < 1e5 => format!("{:.2} µs", n / 1e3),
-        n if n < 1e8 => format!("{:.2} ms", n / 1e6),
-        n => format!("{:.2} s", n / 1e9),
-    }
+fn figure(measured: &Measured) -> Value {
+    let unit = match measured.unit {
+        Unit::Time => "ns",
+        Unit::Bytes => "bytes",
+    };
+    json!({"name": measured.name, "unit": unit, "value": measured.value, "cpu_ns": measured.cpu})
 }
