@@ -5,6 +5,7 @@
 mod bench;
 mod checks;
 mod deps;
+mod instructions;
 mod page;
 mod process;
 mod setup;
@@ -21,7 +22,8 @@ usage: cargo xtask CHORE
   demo          build sykli and run examples/gallery: ends with a contact sheet
   test          every test, on a machine made ready by setup
   bench         the benchmarks, as ratios in one run [--quick] [--json] [ROW…]; in full, writes docs/src/performance.md
-  ci            what CI runs: fmt, clippy, docs, dependencies, walls, then test
+  instructions  the hot path's instructions against tests/benches/instructions.toml [--update]
+  ci            what CI runs: fmt, clippy, docs, dependencies, walls, test, then instructions
   deps          licences, bans and sources of every dependency (deny.toml)
   walls         core stays pure, compiled code is loaded in one place, the book's links hold
 ";
@@ -37,6 +39,7 @@ fn main() -> ExitCode {
         "demo" => demo(rest),
         "test" => test(rest),
         "bench" => bench::run(rest),
+        "instructions" => instructions::run(rest),
         "ci" => ci(),
         "deps" => deps::run(),
         "walls" => checks::run(),
@@ -122,5 +125,7 @@ fn ci() -> Result {
     setup::run()?;
     checks::run()?;
     say("test");
-    test(&[])
+    test(&[])?;
+    say("instructions");
+    instructions::run(&[])
 }

@@ -36,6 +36,15 @@ pub fn prepare() {
     }
 }
 
+/// Installs one of Debian's packages, where that can be done without asking.
+pub fn install(package: &str) {
+    if am_root() && exists("apt-get") {
+        say(&format!("installing {package}"));
+        let _ = succeeds_within(command("apt-get").args(["-qq", "update"]), PATIENCE);
+        apt_install(&[package]);
+    }
+}
+
 fn apt_install(packages: &[&str]) {
     let _ = succeeds_within(
         command("apt-get")
