@@ -8,6 +8,7 @@ mod deps;
 mod instructions;
 mod page;
 mod process;
+mod profile;
 mod setup;
 mod svg;
 mod tools;
@@ -22,6 +23,7 @@ usage: cargo xtask CHORE
   demo          build sykli and run examples/gallery: ends with a contact sheet
   test          every test, on a machine made ready by setup
   bench         the benchmarks, as ratios in one run [--quick] [--json] [ROW…]; in full, writes docs/src/performance.md
+  profile       where a no-op task's time goes; writes docs/src/profile.md [--tasks N]
   instructions  the hot path's instructions against tests/benches/instructions.toml [--update]
   ci            what CI runs: fmt, clippy, docs, dependencies, walls, test, then instructions
   deps          licences, bans and sources of every dependency (deny.toml)
@@ -39,6 +41,7 @@ fn main() -> ExitCode {
         "demo" => demo(rest),
         "test" => test(rest),
         "bench" => bench::run(rest),
+        "profile" => profile::run(rest),
         "instructions" => instructions::run(rest),
         "ci" => ci(),
         "deps" => deps::run(),
