@@ -121,7 +121,8 @@ fn markdown(said: &Value, pictures: &[(&str, &str)]) -> String {
          running many of them costs, each against its floor (the same engine with nothing of ours around it) or against \
          what a user would pick instead. Everything on this page was measured in one run on one machine: rounds of all \
          sides of a row take turns and their medians are compared, so read the ratios and not the times. Run \
-         `cargo xtask bench` for your own; [Where the time goes](profile.md) takes a task's time apart.\n",
+         `cargo xtask bench` for your own; [Where the time goes](profile.md) takes a task's time apart. No test looks at \
+         time: CI counts the hot path's instructions instead (`cargo xtask instructions`).\n",
     );
     if said["effort"] == "quick" {
         out.push_str(

@@ -101,7 +101,7 @@ fn independent_goals(tasks: u32, times: &[Measured], report: &mut Report) {
         report.goal(&what, ours, floor, Goal::AtMost(4.0));
     }
     report.goal(&what("a task"), ours, ours, Goal::Below(25.0 * MICROSECOND));
-    // HyperQueue stands in the table alone: the goal is against its scheduler without its timers, which is not for sale.
+    // HyperQueue stands in the table alone: the goal is against its scheduler without its timers, which nobody can install.
     for (short, peer, bound) in [
         ("make", MAKE, 10.0),
         ("Ray", RAY, 20.0),
