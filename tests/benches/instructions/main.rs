@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use sykli_core::expand::{self, Listing, Plan};
 use sykli_core::id::Digest;
-use sykli_core::manifest::{Manifest, ManifestGrants, SEMANTICS_VERSION, Shard};
+use sykli_core::manifest::{Manifest, ManifestGrants, Own, SEMANTICS_VERSION, Shard, Template};
 use sykli_core::pipeline::{self, Floats, Format};
 use sykli_core::run::{Action, Event, Run, RunOptions, Verdict};
 use sykli_core::time::Tick;
@@ -65,6 +65,8 @@ fn runs(times: u32) {
     for _ in 0..times {
         let options = RunOptions {
             slots: 2,
+            hand_ahead: 64,
+            prepare_ahead: 128,
             ..RunOptions::default()
         };
         let mut run = Run::new(Arc::clone(&plan), options);
@@ -82,6 +84,7 @@ fn runs(times: u32) {
                     task,
                     attempt,
                     verdict: Verdict::Passed,
+                    ran_us: 10,
                 },
                 Action::Cancel { .. } | Action::Settled { .. } | Action::Finish { .. } => continue,
             };
@@ -91,34 +94,39 @@ fn runs(times: u32) {
     }
 }
 
-/// What a task is, made, encoded and digested.
+/// What an instance of a fan-out is, encoded from what all of them share, and digested.
 fn manifests(times: u32) {
     let component = Digest::of(b"a component");
+    let template = Template::new(&Manifest {
+        name: "resize".to_owned(),
+        component,
+        args: Vec::new(),
+        env: BTreeMap::new(),
+        params: "{}".to_owned(),
+        item: None,
+        shard: Shard::default(),
+        stdin: None,
+        inputs: BTreeMap::from([(String::new(), component)]),
+        outputs: BTreeSet::from(["**".to_owned()]),
+        fuel: 1_000_000_000_000,
+        memory_bytes: 1 << 30,
+        output_bytes: 1 << 30,
+        grants: ManifestGrants::default(),
+        floats: Floats::Fast,
+        semantics: SEMANTICS_VERSION,
+    });
     let mut buffer = Vec::new();
     for index in 0..times {
-        let manifest = Manifest {
-            name: "resize".to_owned(),
-            component,
-            args: vec!["--width".to_owned(), index.to_string()],
-            env: BTreeMap::new(),
-            params: "{}".to_owned(),
-            item: None,
+        let own = Own {
             shard: Shard {
                 index,
                 count: u32::MAX,
             },
-            stdin: None,
-            inputs: BTreeMap::from([(String::new(), component)]),
-            outputs: BTreeSet::from(["**".to_owned()]),
-            fuel: 1_000_000_000_000,
-            memory_bytes: 1 << 30,
-            output_bytes: 1 << 30,
-            grants: ManifestGrants::default(),
-            floats: Floats::Fast,
-            semantics: SEMANTICS_VERSION,
+            ..Own::default()
         };
+        let number = index.to_string();
         buffer.clear();
-        manifest.encode_into(&mut buffer);
+        template.encode_into(["--width", &number].into_iter(), &own, &mut buffer);
         black_box(Digest::of(&buffer));
     }
 }
