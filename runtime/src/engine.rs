@@ -213,6 +213,12 @@ impl Engine {
         })
     }
 
+    /// How many guests may live at once.
+    #[must_use]
+    pub fn slots(&self) -> usize {
+        self.shared.slots as usize
+    }
+
     /// The engine class: results that depend on the engine are comparable within it.
     #[must_use]
     pub fn class(&self, floats: Floats) -> String {
@@ -451,6 +457,8 @@ fn pool(slots: u32) -> PoolingAllocationConfig {
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(slots)
         .total_stacks(slots)
+        // One at a time: what a thread gathered to give back in one call would hold on to the memory of guests that are gone.
+        .decommit_batch_size(1)
         .total_core_instances(slots.saturating_mul(limits::INSTANCES))
         .total_memories(slots.saturating_mul(limits::MEMORIES))
         .total_tables(slots.saturating_mul(limits::TABLES))

@@ -21,8 +21,9 @@
 //!   counted by declared task, so two tasks of 1,000 instances each cost two counters, not a million edges.
 //! - At most `slots` instances execute; at most `prepare_ahead` × `slots` are being prepared or wait prepared.
 //! - Instances of a task whose attempts are short ([`SHORT_US`]) are handed out ahead, at most `hand_ahead` × `slots` of
-//!   them, so that a worker finds its next one without asking. The caller's workers take what is handed out in order;
-//!   what is behind the first `slots` has not started, is shown as ready, and is cancelled when nothing may start.
+//!   them, so that a worker finds its next one without asking. The caller's workers take what is handed out in order, so
+//!   what is behind the first `slots` has likely not started: it is shown as ready, and asked back when nothing may start.
+//!   Whoever has begun meanwhile goes on.
 //! - Among those that may start, the longest way to the end of the run goes first, then the lowest id.
 //! - Every grant of an instance to a worker has its own [`Attempt`]. A reply that carries another, or that comes twice,
 //!   or when nothing was asked, changes nothing.
@@ -475,17 +476,18 @@ impl Run {
         if reason.cancels() {
             self.deadline = Some(now.after_ms(CANCEL_GRACE_MS));
         }
-        let recalled = if reason.cancels() {
+        let ended = if reason.cancels() {
             self.running.iter().copied().collect()
         } else {
             self.not_started()
         };
-        for task in recalled {
+        for task in ended {
             if let State::Running(running) = &mut self.tasks[task.index()] {
                 running.recalled = true;
-                actions.push(Action::Cancel {
-                    task,
-                    attempt: running.attempt,
+                let attempt = running.attempt;
+                actions.push(match reason.cancels() {
+                    true => Action::Cancel { task, attempt },
+                    false => Action::Recall { task, attempt },
                 });
             }
         }
@@ -501,7 +503,7 @@ impl Run {
         }
     }
 
-    /// What is handed out beyond the slots, in the order in which it would start.
+    /// What is handed out beyond the slots, in the order in which it would start: as far as this machine was told.
     fn not_started(&self) -> Vec<TaskId> {
         let order = |task: &TaskId| match &self.tasks[task.index()] {
             State::Running(running) => running.order,

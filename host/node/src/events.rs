@@ -43,7 +43,7 @@ pub enum RunEvent {
         /// Declared tasks in the order they are shown, with their instances.
         tasks: Vec<PlannedTask>,
     },
-    /// A guest was started.
+    /// A guest was started, or is next on a thread that runs short ones.
     TaskStarted {
         /// Declared task.
         task: Arc<str>,

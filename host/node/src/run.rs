@@ -65,7 +65,7 @@ pub struct RunRequest {
     pub pipeline_path: PathBuf,
     /// The project folder: the pipeline's paths are relative to it.
     pub root: PathBuf,
-    /// Guests at once; 0 for the node's default.
+    /// Guests at once, at most as many as the node has jobs; 0 for the node's default.
     pub jobs: u32,
     /// Go on with what does not depend on a failure.
     pub keep_going: bool,
@@ -191,7 +191,8 @@ impl Node {
         } = opened;
         let mut context = Arc::new(context);
         let mut round = 1;
-        let slots = self.jobs(request.jobs);
+        // A guest that waited for one of the engine's slots would wait in its own time.
+        let slots = self.jobs(request.jobs).min(self.engine()?.slots());
         loop {
             let options = RunOptions {
                 slots: u32::try_from(slots).unwrap_or(u32::MAX),

@@ -35,6 +35,8 @@ const STREAM_BYTES: u64 = 1 << 30;
 /// What one attempt came to.
 pub(crate) struct Attempted {
     pub(crate) verdict: Verdict,
+    /// False where it was asked back before it began: then it is no attempt.
+    pub(crate) begun: bool,
     /// There unless it passed.
     pub(crate) failure: Option<FailureReport>,
     /// The output tree, where it passed.
@@ -225,9 +227,6 @@ pub(crate) fn attempt(
     (observer, tails): (Arc<dyn Observer>, &Tails),
     cancel: &CancelToken,
 ) -> Attempted {
-    if cancel.is_cancelled() {
-        return Attempted::cancelled();
-    }
     let faults = InputFaults::default();
     let (inputs, grant) = match inputs(context, prepared, attempt, &faults) {
         Ok(ready) => ready,
@@ -259,6 +258,7 @@ impl Attempted {
         });
         Attempted {
             verdict,
+            begun: true,
             failure: Some(failure),
             output: None,
             warnings: Vec::new(),
@@ -274,10 +274,11 @@ impl Attempted {
     }
 
     /// An attempt that was asked back before it began.
-    fn cancelled() -> Attempted {
+    pub(crate) fn not_begun() -> Attempted {
         let message = "was cancelled before it began".to_owned();
         Attempted {
             verdict: Verdict::Cancelled,
+            begun: false,
             ..Attempted::non_result(
                 failure::plain("task::cancelled", message, Vec::new()),
                 "task::cancelled",
@@ -444,6 +445,7 @@ fn passed(
     match put() {
         Ok((output, stored)) => Attempted {
             verdict: Verdict::Passed,
+            begun: true,
             failure: None,
             output: Some(output),
             warnings,

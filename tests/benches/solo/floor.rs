@@ -44,6 +44,7 @@ pub(crate) struct Settings {
 #[derive(Clone, Copy, PartialEq)]
 enum Kind {
     Product,
+    Uncleared,
     Tuned,
 }
 
@@ -61,6 +62,8 @@ pub(crate) struct Keep {
 impl Settings {
     /// Every setting as the product has it.
     pub(crate) const PRODUCT: Settings = Settings::of(Kind::Product);
+    /// The product's settings, but for the stacks, which are not cleared between two guests.
+    pub(crate) const UNCLEARED: Settings = Settings::of(Kind::Uncleared);
     /// The fastest that is known: a pool that keeps much, no fuel, no stack cleared between two guests.
     pub(crate) const TUNED: Settings = Settings::of(Kind::Tuned);
 
@@ -82,7 +85,7 @@ impl Settings {
     }
 
     fn fuel(self) -> bool {
-        self.kind == Kind::Product
+        self.kind != Kind::Tuned
     }
 }
 
@@ -115,6 +118,11 @@ impl Floor {
     pub(crate) fn new(settings: Settings) -> wasmtime::Result<Floor> {
         let config = match settings.kind {
             Kind::Product => product(settings)?,
+            Kind::Uncleared => {
+                let mut config = product(settings)?;
+                config.async_stack_zeroing(false);
+                config
+            }
             Kind::Tuned => tuned(settings),
         };
         let engine = Engine::new(&config)?;
@@ -239,6 +247,7 @@ fn pool(slots: u32) -> PoolingAllocationConfig {
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(slots)
         .total_stacks(slots)
+        .decommit_batch_size(1)
         .total_core_instances(slots.saturating_mul(limits::INSTANCES))
         .total_memories(slots.saturating_mul(limits::MEMORIES))
         .total_tables(slots.saturating_mul(limits::TABLES))

@@ -102,6 +102,13 @@ pub enum Action {
         /// The number that its answer must carry.
         attempt: Attempt,
     },
+    /// Do not begin an attempt; one that has begun goes on. Its `Finished` is still expected.
+    Recall {
+        /// The instance.
+        task: TaskId,
+        /// The attempt that was handed out.
+        attempt: Attempt,
+    },
     /// End an attempt early, or do not begin it. Its `Finished` is still expected.
     Cancel {
         /// The instance.

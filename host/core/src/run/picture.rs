@@ -5,7 +5,7 @@ use super::{Phase, Run};
 use crate::id::TaskId;
 use crate::snapshot::{FailureSnapshot, InstanceCounts, RunningSnapshot, Snapshot, TaskSnapshot};
 use crate::time::Tick;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 impl Run {
     /// The run as it is at `now`, in time proportional to declared tasks, running instances and remembered failures.
@@ -17,7 +17,7 @@ impl Run {
             Phase::Stopping(reason) => (now, Some(reason)),
             Phase::Finished(_) => (self.ended, None),
         };
-        let waiting = self.not_started();
+        let waiting: BTreeSet<TaskId> = self.not_started().into_iter().collect();
         let mut waiting_of: BTreeMap<usize, u32> = BTreeMap::new();
         for task in &waiting {
             *waiting_of
@@ -59,7 +59,7 @@ impl Run {
         })
     }
 
-    fn running_at(&self, now: Tick, waiting: &[TaskId]) -> Vec<RunningSnapshot> {
+    fn running_at(&self, now: Tick, waiting: &BTreeSet<TaskId>) -> Vec<RunningSnapshot> {
         let running = self
             .running
             .iter()

@@ -6,7 +6,7 @@
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
 
 use sykli_core::id::{Attempt, TaskId};
@@ -63,6 +63,8 @@ pub(super) struct Execute {
     pub(super) prepared: Arc<Prepared>,
     pub(super) attempt: Attempt,
     pub(super) cancel: CancelToken,
+    /// It was asked back: not begun any more.
+    pub(super) recall: Arc<AtomicBool>,
 }
 
 /// What all threads share.
@@ -149,6 +151,9 @@ impl Crew {
     }
 
     fn attempt(&self, thread: usize, job: &Execute) -> Attempted {
+        if job.recall.load(Ordering::Relaxed) || job.cancel.is_cancelled() {
+            return Attempted::not_begun();
+        }
         let task = self
             .context
             .instance(job.prepared.task)

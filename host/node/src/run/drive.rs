@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::SyncSender;
 use std::time::{Duration, Instant};
 
@@ -32,6 +33,8 @@ const MAX_BATCH: usize = 64;
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 /// How often they are looked into while guests run and say nothing: their first word is told no later than this.
 const LISTEN_EVERY: Duration = Duration::from_millis(25);
+/// How often they are looked into while nothing runs, in case that no thread is left to ring.
+const IDLE: Duration = Duration::from_secs(1);
 /// A wait without any deadline.
 const LONG: Duration = Duration::from_secs(3600);
 
@@ -89,6 +92,7 @@ pub(super) struct Drive<'a> {
 struct Active {
     prepared: Option<Arc<Prepared>>,
     cancel: Option<CancelToken>,
+    recall: Option<Arc<AtomicBool>>,
     attempts: u32,
     last: Last,
 }
@@ -211,7 +215,7 @@ impl<'a> Drive<'a> {
         let look = match (self.busy, self.running) {
             (true, _) => LOOK_EVERY,
             (false, 1..) => LISTEN_EVERY,
-            (false, 0) => LONG,
+            (false, 0) => IDLE,
         };
         deadline.min(picture).min(look)
     }
@@ -241,6 +245,12 @@ impl<'a> Drive<'a> {
         match action {
             Action::Prepare { task } => self.prepare.push(task),
             Action::Execute { task, attempt } => self.start(task, attempt),
+            Action::Recall { task, .. } => {
+                let active = self.active.get(&task);
+                if let Some(recall) = active.and_then(|active| active.recall.as_ref()) {
+                    recall.store(true, Ordering::Relaxed);
+                }
+            }
             Action::Cancel { task, .. } => {
                 if let Some(cancel) = self
                     .active
@@ -263,13 +273,16 @@ impl<'a> Drive<'a> {
             return;
         };
         let cancel = CancelToken::default();
+        let recall = Arc::new(AtomicBool::new(false));
         active.cancel = Some(cancel.clone());
+        active.recall = Some(recall.clone());
         active.attempts = attempt.0;
         self.running += 1;
         self.execute.push(Execute {
             prepared,
             attempt,
             cancel,
+            recall,
         });
         if let Some((task, label)) = self.names(id) {
             (self.events)(RunEvent::TaskStarted {
@@ -405,6 +418,9 @@ impl<'a> Drive<'a> {
         }
         // An instance that the machine has given up on meanwhile is told already.
         if let Some(active) = self.active.get_mut(&id) {
+            if !attempted.begun {
+                active.attempts = active.attempts.saturating_sub(1);
+            }
             active.last = Last {
                 wall_ms: attempted.wall_ms,
                 fuel: attempted.fuel,
@@ -440,7 +456,17 @@ impl<'a> Drive<'a> {
             .instances
             .get(id.index())
             .is_some_and(Option::is_some);
-        let Some((task, label)) = self.names(id).filter(|_| !known) else {
+        if known {
+            // Told in an earlier round; what it made anew is kept all the same.
+            if let Some(stored) = active.last.stored.filter(|_| state.is_good()) {
+                self.settled.push(Settlement {
+                    event: None,
+                    stored: Some(stored),
+                });
+            }
+            return;
+        }
+        let Some((task, label)) = self.names(id) else {
             return;
         };
         let Last {
@@ -490,7 +516,7 @@ impl<'a> Drive<'a> {
             warnings,
         };
         self.settled.push(Settlement {
-            event: Box::new(event),
+            event: Some(Box::new(event)),
             stored,
         });
     }

@@ -213,7 +213,13 @@ fn serve<W: Work>(queue: &Queue<W>, work: &W, thread: usize, executes: bool) {
     while !queue.is_closed() {
         match queue.take(executes) {
             Some(Taken::Prepare(batch)) => work.prepare(thread, batch),
-            Some(Taken::Execute(job)) => work.execute(thread, job),
+            Some(Taken::Execute(job)) => {
+                // Whoever was woken for a preparation may have found something to execute first, as this thread has.
+                if !queue.prepare.is_empty() {
+                    queue.helpers.wake(1);
+                }
+                work.execute(thread, job);
+            }
             None => {
                 work.idle(thread);
                 let sleepers = if executes {

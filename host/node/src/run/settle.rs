@@ -25,7 +25,8 @@ const GATHER: Duration = Duration::from_millis(20);
 
 /// An instance that has settled.
 pub(super) struct Settlement {
-    pub(super) event: Box<TaskSettled>,
+    /// What is told; nothing where an earlier round has told it.
+    pub(super) event: Option<Box<TaskSettled>>,
     /// The result, where there is one that may be kept.
     pub(super) stored: Option<Box<NewResult>>,
 }
@@ -54,7 +55,8 @@ pub(super) fn serve(
             .iter_mut()
             .filter_map(|settlement| settlement.stored.take().map(|stored| *stored));
         let results = store.put_results(results.collect());
-        let rows = batch.iter().map(row).collect();
+        let told = || batch.iter().filter_map(|one| one.event.as_deref());
+        let rows = told().map(row).collect();
         let rows = journal.settle(run, rows);
         for (ticket, what) in [
             (results, "results could not be cached"),
@@ -64,8 +66,8 @@ pub(super) fn serve(
                 warn(&mut warnings, events, lost(what, &error));
             }
         }
-        for settlement in batch {
-            events(RunEvent::TaskSettled(settlement.event));
+        for event in batch.into_iter().filter_map(|one| one.event) {
+            events(RunEvent::TaskSettled(event));
         }
     }
     warnings
@@ -90,8 +92,7 @@ fn warn(warnings: &mut Vec<String>, events: &(dyn Fn(RunEvent) + Sync), message:
     }
 }
 
-fn row(settlement: &Settlement) -> Settled {
-    let event = &settlement.event;
+fn row(event: &TaskSettled) -> Settled {
     Settled {
         label: event.label.clone(),
         task: event.task.clone(),

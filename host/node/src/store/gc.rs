@@ -136,7 +136,9 @@ impl Store {
                 let transaction = connection.unchecked_transaction()?;
                 for item in part {
                     match &item.what {
-                        What::Result(key) => super::results::delete(&transaction, key)?,
+                        What::Result(key) => {
+                            super::results::delete_unused(&transaction, key, item.used)?
+                        }
                         What::Row(key) => {
                             delete(&transaction, "DELETE FROM blobs WHERE digest = ?1", key)?
                         }

@@ -97,7 +97,12 @@ impl Store {
                     .optional()
             })
             .flatten();
-        let bytes = Bytes::from(found?);
+        let Some(found) = found else {
+            // Somebody else dropped it: it can be put again.
+            self.inner.small.dropped(&key);
+            return None;
+        };
+        let bytes = Bytes::from(found);
         if Digest::of(&bytes) != *digest {
             self.discard(digest);
             return None;

@@ -69,6 +69,14 @@ pub(crate) fn delete(connection: &Connection, key: &Key) -> rusqlite::Result<()>
         .map(|_| ())
 }
 
+/// Deletes the rows of a task that were last used at `used` or before: another process may just have put one.
+pub(crate) fn delete_unused(connection: &Connection, key: &Key, used: u64) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached("DELETE FROM results WHERE short = ?1 AND task = ?2 AND used <= ?3")?
+        .execute(params![short(key), key.as_slice(), used.cast_signed()])
+        .map(|_| ())
+}
+
 /// Records when the results of a task were used.
 pub(crate) fn touch(connection: &Connection, keys: &[Key], used: u64) -> rusqlite::Result<()> {
     let mut statement =

@@ -24,9 +24,11 @@ pub(crate) const LAYOUT: Layout = Layout {
             sum BLOB NOT NULL, files BLOB NOT NULL, PRIMARY KEY (folder, first)) WITHOUT ROWID;",
     table_count: 3,
     version: 2,
-    pragmas: "PRAGMA synchronous = OFF; PRAGMA cache_size = -65536; PRAGMA wal_autocheckpoint = 8192;",
+    pragmas: "PRAGMA synchronous = OFF; PRAGMA cache_size = -4096; PRAGMA wal_autocheckpoint = 8192;",
     keep_newer: false,
 };
+/// Pages that the writer keeps, in KiB (negative, as SQLite has it).
+const WRITER_CACHE_KIB: i64 = -65_536;
 /// Small blobs in memory that were read or written lately, in bytes.
 const RECENT_BYTES: usize = 16 << 20;
 /// Names of small blobs that this process has put, at least.
@@ -185,10 +187,20 @@ impl CacheSink {
         }
     }
 
+    /// Only the writer walks over all of the index again and again.
+    fn connect(&self) -> Result<Opened, CommitError> {
+        let opened = self.index.connect()?;
+        let larger = opened
+            .connection
+            .pragma_update(None, "cache_size", WRITER_CACHE_KIB);
+        larger.map_err(|error| CommitError::of(&error))?;
+        Ok(opened)
+    }
+
     fn attempt(&mut self, ops: &[Op]) -> Result<(), CommitError> {
         let mut opened = match self.opened.take() {
             Some(opened) if self.index.is_current(opened.file) => opened,
-            _ => self.index.connect()?,
+            _ => self.connect()?,
         };
         let outcome =
             apply_all(&mut opened.connection, ops).map_err(|error| CommitError::of(&error));
@@ -203,7 +215,7 @@ impl CacheSink {
                 if !self.index.replace_if_broken(&fault, file) {
                     return Err(fault);
                 }
-                let mut opened = self.index.connect()?;
+                let mut opened = self.connect()?;
                 apply_all(&mut opened.connection, ops).map_err(|error| CommitError::of(&error))?;
                 self.opened = Some(opened);
                 Ok(())

@@ -79,7 +79,9 @@ pub(super) fn walk<'a>(
         let mut mine = empty();
         work(&mut mine, &mut |waiting| {
             if waiting >= WORTH_THREADS && helpers.is_empty() {
-                helpers.extend((1..threads.min(MAX_THREADS)).map(|_| scope.spawn(help)));
+                // Where the system gives no more threads, fewer do.
+                let spawn = |_| std::thread::Builder::new().spawn_scoped(scope, help).ok();
+                helpers.extend((1..threads.min(MAX_THREADS)).filter_map(spawn));
             }
         });
         let theirs = helpers.into_iter().map(|helper| {

@@ -249,7 +249,9 @@ impl Job<'_> {
             worker()
         } else {
             std::thread::scope(|scope| {
-                let others: Vec<_> = (1..threads).map(|_| scope.spawn(worker)).collect();
+                // Where the system gives no more threads, fewer do.
+                let spawn = |_| std::thread::Builder::new().spawn_scoped(scope, worker).ok();
+                let others: Vec<_> = (1..threads).filter_map(spawn).collect();
                 let mut done = worker();
                 // A thread that died leaves its files unread.
                 let theirs = others.into_iter().filter_map(|thread| thread.join().ok());

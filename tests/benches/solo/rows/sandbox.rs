@@ -14,6 +14,8 @@ const FLOOR_ONE: &str = "raw wasmtime, same settings, one thread";
 const FLOOR_TWO: &str = "raw wasmtime, same settings, two threads";
 const TUNED_ONE: &str = "raw wasmtime, nothing of the safety, one thread";
 const TUNED_TWO: &str = "raw wasmtime, nothing of the safety, two threads";
+const UNCLEARED_ONE: &str = "raw wasmtime, stacks not cleared, one thread";
+const UNCLEARED_TWO: &str = "raw wasmtime, stacks not cleared, two threads";
 const OURS_ONE: &str = "Sandbox::run, one thread";
 const OURS_TWO: &str = "Sandbox::run, two threads";
 
@@ -39,14 +41,17 @@ pub(super) fn floor_run(floor: &Floor, ready: &Ready, args: &[&str]) {
 pub(super) fn noop(effort: &Effort, report: &mut Report) {
     let guest = sykli_tests::guest("noop");
     let floor = Floor::new(Settings::PRODUCT).expect("the floor");
+    let uncleared = Floor::new(Settings::UNCLEARED).expect("a floor");
     let tuned = Floor::new(Settings::TUNED).expect("the tuned floor");
-    let (on_floor, on_tuned) = (
+    let (on_floor, on_uncleared, on_tuned) = (
         floor.compile(&guest).expect("a component"),
+        uncleared.compile(&guest).expect("a component"),
         tuned.compile(&guest).expect("a component"),
     );
     let ours = Ours::new(&guest, SLOTS);
     let noops = effort.noops;
     let raw = || floor_run(&floor, &on_floor, &["noop"]);
+    let dirty = || floor_run(&uncleared, &on_uncleared, &["noop"]);
     let fastest = || floor_run(&tuned, &on_tuned, &["noop"]);
     let run = || ours.run(&["noop"]);
     let times = race(
@@ -60,12 +65,17 @@ pub(super) fn noop(effort: &Effort, report: &mut Report) {
                 (0..noops).for_each(|_| run());
                 noops
             }),
+            Contestant::new(UNCLEARED_ONE, || {
+                (0..noops).for_each(|_| dirty());
+                noops
+            }),
             Contestant::new(TUNED_ONE, || {
                 (0..noops).for_each(|_| fastest());
                 noops
             }),
             Contestant::new(FLOOR_TWO, || on_two_threads(noops, raw)),
             Contestant::new(OURS_TWO, || on_two_threads(noops, run)),
+            Contestant::new(UNCLEARED_TWO, || on_two_threads(noops, dirty)),
             Contestant::new(TUNED_TWO, || on_two_threads(noops, fastest)),
         ],
     );
@@ -73,8 +83,9 @@ pub(super) fn noop(effort: &Effort, report: &mut Report) {
     report.table(
         "A sandboxed no-op",
         "A store, an instance, the run of a guest that does nothing, and the end of it all. On two threads the time is \
-         wall time over all runs. The raw engine is given the product's settings, and once those without what is there \
-         for safety alone (no fuel, no stack cleared between two guests): the difference is what safety costs.",
+         wall time over all runs. The raw engine is given the product's settings, those with stacks that are not \
+         cleared between two guests, and once nothing of what is there for safety alone (no fuel either): the difference is \
+         what safety costs.",
         &times,
     );
 }

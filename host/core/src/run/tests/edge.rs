@@ -205,6 +205,7 @@ impl Edge {
         match action {
             Action::Prepare { task } => format!("prepare {}", label(task)),
             Action::Execute { task, attempt } => format!("execute {} {attempt}", label(task)),
+            Action::Recall { task, attempt } => format!("recall {} {attempt}", label(task)),
             Action::Cancel { task, attempt } => format!("cancel {} {attempt}", label(task)),
             Action::Settled { task, state } => format!("{} {}", label(task), settled(state)),
             Action::Finish { status } => format!("finish {}", outcome(status.outcome)),

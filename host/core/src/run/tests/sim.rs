@@ -5,8 +5,7 @@ use super::edge::{Spec, digest, failure, plan, task};
 use crate::expand::Plan;
 use crate::id::{Attempt, TaskId};
 use crate::run::{
-    Action, Event, PREPARE_AHEAD, Run, RunOptions, RunOutcome, RunStatus, SettledKind, StopReason,
-    Verdict,
+    Action, Event, PREPARE_AHEAD, Run, RunOptions, RunOutcome, RunStatus, SettledKind, Verdict,
 };
 use crate::time::Tick;
 use std::collections::{BTreeMap, BTreeSet};
@@ -177,10 +176,17 @@ impl World {
                 let most = self.slots() * (1 + self.options.hand_ahead as usize);
                 assert!(executing.count() <= most, "no more is handed out than may");
             }
+            // Its worker answers: that it did not begin, or how it ended.
+            Action::Recall { task, attempt } => {
+                let asked = Executing {
+                    task,
+                    attempt,
+                    hung: false,
+                };
+                assert!(self.executing.contains(&asked), "only what was handed out");
+            }
             Action::Cancel { task, attempt } => {
-                // What is only asked back has not begun: its worker answers.
-                let stopping = self.run.snapshot(self.now).stopping;
-                let hung = stopping != Some(StopReason::Failure) && self.rng.percent(30);
+                let hung = self.rng.percent(30);
                 let at = self
                     .executing
                     .iter()
