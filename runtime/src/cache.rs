@@ -10,10 +10,10 @@
 //! XXH3-128`. The code comes first so that the engine can map the file instead of copying it. Written beside and renamed,
 //! so that readers and killed writers never meet half of one, and never changed once it has its name.
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::{self, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
@@ -23,8 +23,8 @@ use xxhash_rust::xxh3::Xxh3;
 
 const MAGIC: &[u8; 8] = b"sykcode2";
 const TRAILER_BYTES: usize = 8 + 4 + 8 + 16;
-/// How much of an entry is read at once to check it: what stays in the processor's nearest cache.
-const CHUNK_BYTES: usize = 32 << 10;
+/// How much of an entry is read at once to check it: what stays in the processor's nearer caches.
+const CHUNK_BYTES: usize = 64 << 10;
 /// The longest description.
 const MAX_DESCRIPTION_BYTES: u64 = 4 << 20;
 /// An entry beyond this is not read: nothing that passes the checks of a load compiles to more.
@@ -124,10 +124,11 @@ impl CodeCache {
             Mode::empty(),
         );
         let file = File::from(file.ok()?);
-        let entry = ours(&file).then(|| read(file, key)).flatten();
-        match &entry {
-            Some(entry) => touch(&entry.file),
-            None => {
+        let found = file.metadata().ok().filter(ours);
+        let entry = found.as_ref().and_then(|found| read(file, found, key));
+        match (&entry, found) {
+            (Some(entry), Some(found)) => touch(&entry.file, &found),
+            _ => {
                 tracing::debug!(entry = name, "compiled code is damaged: removed");
                 self.remove(key);
             }
@@ -211,19 +212,14 @@ impl CodeCache {
 }
 
 /// Whether this user alone can have written the entry: the folder may once have been open to others.
-fn ours(file: &File) -> bool {
-    rustix::fs::fstat(file).is_ok_and(|stat| {
-        stat.st_uid == rustix::process::geteuid().as_raw() && stat.st_mode & 0o022 == 0
-    })
+fn ours(found: &Metadata) -> bool {
+    found.uid() == rustix::process::geteuid().as_raw() && found.mode() & 0o022 == 0
 }
 
 /// Marks an entry as used, for pruning. Once an hour is enough.
-fn touch(file: &File) {
+fn touch(file: &File, found: &Metadata) {
     let now = SystemTime::now();
-    let used = file
-        .metadata()
-        .and_then(|metadata| metadata.modified())
-        .unwrap_or(now);
+    let used = found.modified().unwrap_or(now);
     if now
         .duration_since(used)
         .is_ok_and(|age| age.as_secs() > 3600)
@@ -257,10 +253,9 @@ fn trailer(key: Key, description: &[u8], code: &[u8]) -> io::Result<Vec<u8>> {
 }
 
 /// Reads and checks an entry; None whatever is wrong with it.
-fn read(file: File, key: Key) -> Option<Cached> {
-    let metadata = file.metadata().ok()?;
-    let size = metadata.len();
-    if !metadata.is_file() || size > MAX_ENTRY_BYTES {
+fn read(file: File, found: &Metadata, key: Key) -> Option<Cached> {
+    let size = found.len();
+    if !found.is_file() || size > MAX_ENTRY_BYTES {
         return None;
     }
     let body = size.checked_sub(TRAILER_BYTES as u64)?;
@@ -277,20 +272,20 @@ fn read(file: File, key: Key) -> Option<Cached> {
     {
         return None;
     }
-    let mut found = checksum(key, lengths);
+    let mut hasher = checksum(key, lengths);
     let mut chunk = [0; CHUNK_BYTES];
     let mut at = 0;
     while at < code_len {
         let len = usize::try_from(code_len - at).map_or(CHUNK_BYTES, |left| left.min(CHUNK_BYTES));
         let part = chunk.get_mut(..len)?;
         file.read_exact_at(part, at).ok()?;
-        found.update(part);
+        hasher.update(part);
         at += len as u64;
     }
     let mut description = vec![0; usize::try_from(description_len).ok()?];
     file.read_exact_at(&mut description, code_len).ok()?;
-    found.update(&description);
-    (found.digest128().to_le_bytes() == *sum).then_some(Cached {
+    hasher.update(&description);
+    (hasher.digest128().to_le_bytes() == *sum).then_some(Cached {
         description,
         file,
         code_len,

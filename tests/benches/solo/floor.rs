@@ -227,6 +227,7 @@ fn product(settings: Settings) -> wasmtime::Result<Config> {
         .wasm_custom_page_sizes(false)
         .wasm_wide_arithmetic(false)
         .wasm_backtrace_details(WasmBacktraceDetails::Disable)
+        .generate_address_map(false)
         .wasm_backtrace_max_frames(NonZeroUsize::new(limits::BACKTRACE_FRAMES))
         .native_unwind_info(false);
     let mut pool = pool(settings.slots);
