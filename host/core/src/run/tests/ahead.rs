@@ -2,6 +2,7 @@
 
 use super::edge::{Edge, task};
 use crate::run::{RunOptions, Verdict};
+use crate::time::Tick;
 
 fn ahead(slots: u32, hand_ahead: u32) -> impl FnOnce(&mut RunOptions) {
     move |options| {
