@@ -484,7 +484,7 @@ impl Context {
         let digests: Vec<Digest> = pure.iter().map(|one| one.digest).collect();
         let mut records = self.store.results(&digests).into_iter();
         let known = |one: &&Prepared| match one.pure.then(|| records.next().flatten()).flatten() {
-            Some(record) if self.store.complete(&record) => Known::Result(record),
+            Some(record) if self.store.complete(&record) => Known::Result(Box::new(record)),
             Some(_) => Known::Incomplete,
             None => Known::Nothing,
         };
@@ -495,7 +495,7 @@ impl Context {
 /// What the cache has of a task.
 pub(crate) enum Known {
     /// Its result, complete with the blobs it names.
-    Result(Record),
+    Result(Box<Record>),
     /// A result without all of its blobs.
     Incomplete,
     /// Nothing.
@@ -506,7 +506,7 @@ impl Known {
     /// The result, where there is one that can be used.
     pub(crate) fn result(self) -> Option<Record> {
         match self {
-            Known::Result(record) => Some(record),
+            Known::Result(record) => Some(*record),
             Known::Incomplete | Known::Nothing => None,
         }
     }

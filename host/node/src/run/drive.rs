@@ -446,6 +446,14 @@ impl<'a> Drive<'a> {
         }
     }
 
+    /// Told in an earlier round; what it made anew is kept all the same.
+    fn keep_only(&mut self, stored: Option<Box<NewResult>>) {
+        if stored.is_some() {
+            let event = None;
+            self.settled.push(Settlement { event, stored });
+        }
+    }
+
     fn settled(&mut self, id: TaskId, state: SettledKind) {
         let active = self.active.remove(&id).unwrap_or_default();
         if self.lost && !state.is_good() {
@@ -457,14 +465,7 @@ impl<'a> Drive<'a> {
             .get(id.index())
             .is_some_and(Option::is_some);
         if known {
-            // Told in an earlier round; what it made anew is kept all the same.
-            if let Some(stored) = active.last.stored.filter(|_| state.is_good()) {
-                self.settled.push(Settlement {
-                    event: None,
-                    stored: Some(stored),
-                });
-            }
-            return;
+            return self.keep_only(active.last.stored.filter(|_| state.is_good()));
         }
         let Some((task, label)) = self.names(id) else {
             return;

@@ -97,7 +97,7 @@ pub(super) fn checksum(key: &[u8], record: &[u8]) -> Key {
 enum Row {
     Missing,
     Broken,
-    Found { record: Record, used: u64 },
+    Found { record: Box<Record>, used: u64 },
 }
 
 fn look_up(connection: &Connection, task: &Digest) -> rusqlite::Result<Row> {
@@ -117,7 +117,7 @@ fn look_up(connection: &Connection, task: &Digest) -> rusqlite::Result<Row> {
                     .and_then(record::decode)
                 {
                     Some(record) => Row::Found {
-                        record,
+                        record: Box::new(record),
                         used: row.get::<_, i64>(2).unwrap_or(0).cast_unsigned(),
                     },
                     None => Row::Broken,
@@ -153,7 +153,7 @@ impl Store {
                     if used < fresh {
                         stale.push(*task.as_bytes());
                     }
-                    Some(record)
+                    Some(*record)
                 }
             });
         }
