@@ -3,7 +3,7 @@
 //! A file that has the same length, times, inode and device as when it was hashed is taken to have the same content. The
 //! exception is git's "racy" case: a file that was modified within the same tick of the clock as it was hashed could
 //! have changed afterwards without a trace, so such a memory is not trusted. `cache.db` keeps the files of a folder in
-//! blocks ([`block`]), each with a checksum; a wrong one is as good as none. A block is changed inside a transaction that
+//! blocks (`block.rs`), each with a checksum; a wrong one is as good as none. A block is changed inside a transaction that
 //! began by locking the database, so that no process loses what another one remembered. It never opens a file. Called by
 //! `workspace`, and by the store's writer.
 
