@@ -43,13 +43,13 @@ pub struct TreeEntry {
 /// One file of a tree that is not made: see [`digest_of`].
 #[derive(Debug, Clone, Copy)]
 pub struct TreeLine<'a> {
-    /// As [`TreeEntry::path`].
+    /// As `TreeEntry::path`.
     pub path: &'a str,
-    /// As [`TreeEntry::digest`].
+    /// As `TreeEntry::digest`.
     pub digest: &'a Digest,
-    /// As [`TreeEntry::size`].
+    /// As `TreeEntry::size`.
     pub size: u64,
-    /// As [`TreeEntry::executable`].
+    /// As `TreeEntry::executable`.
     pub executable: bool,
 }
 
