@@ -459,7 +459,7 @@ fn pool(slots: u32) -> PoolingAllocationConfig {
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(slots)
         .total_stacks(slots)
-        // One at a time: what a thread gathered to give back in one call would hold on to the memory of guests that are gone.
+        // One at a time: what a thread gathered to give back in one call would keep the memory of guests that are gone.
         .decommit_batch_size(1)
         .total_core_instances(slots.saturating_mul(limits::INSTANCES))
         .total_memories(slots.saturating_mul(limits::MEMORIES))

@@ -1,8 +1,9 @@
 //! The loop of a run: owns core's machine, performs its actions, feeds it what the threads say.
 //!
 //! One thread, which looks into the threads' boxes when their bell rings, and often by itself while short tasks end. It
-//! never blocks on anything else (but the settler, when the disk cannot keep up), decides nothing, and touches no file. What a lost blob of an earlier result makes fail is not told but
-//! left to another round, in which the result is made anew. Called by `run`.
+//! never blocks on anything else (but the settler, when the disk cannot keep up), decides nothing, and touches no file.
+//! What a lost blob of an earlier result makes fail is not told but left to another round, in which the result is made
+//! anew. Called by `run`.
 
 use std::collections::HashMap;
 use std::sync::Arc;

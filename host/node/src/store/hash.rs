@@ -38,14 +38,11 @@ pub(crate) fn hash_file(file: &File, buffer: &mut Buffer) -> io::Result<Digest> 
 /// The digest of a file that is `size` bytes long, by as many threads. Where it turns out to be shorter, it is hashed
 /// as it is.
 pub(crate) fn hash_large_file(file: &File, size: u64, threads: usize) -> io::Result<Digest> {
-    match pieces(file, size, threads)? {
-        Some(pieces) => match joined(&pieces) {
-            Some((left, right)) => {
-                let root = merge_subtrees_root(&left, &right, Mode::Hash);
-                Ok(Digest(*root.as_bytes()))
-            }
-            None => hash_file(file, &mut Buffer::new()),
-        },
+    match pieces(file, size, threads)?.as_deref().and_then(joined) {
+        Some((left, right)) => {
+            let root = merge_subtrees_root(&left, &right, Mode::Hash);
+            Ok(Digest(*root.as_bytes()))
+        }
         None => hash_file(file, &mut Buffer::new()),
     }
 }
