@@ -41,6 +41,7 @@ pub(crate) const LAYOUT: Layout = Layout {
     table_count: 3,
     version: 1,
     pragmas: "PRAGMA synchronous = NORMAL; PRAGMA cache_size = -16384; PRAGMA wal_autocheckpoint = 4096;",
+    durable: true,
     keep_newer: true,
 };
 

@@ -108,7 +108,12 @@ impl Node {
         interrupt: &Interrupt,
     ) -> Result<RunReport, NodeError> {
         let began = Instant::now();
-        let mut opened = self.open_run(&request, Purpose::Run { events, interrupt })?;
+        // Neither needs the other, and each takes milliseconds. Why the engine could not be made is asked below.
+        let mut opened = std::thread::scope(|scope| {
+            // Without a thread it is made below.
+            let _ = std::thread::Builder::new().spawn_scoped(scope, || self.engine().map(|_| ()));
+            self.open_run(&request, Purpose::Run { events, interrupt })
+        })?;
         for message in &opened.warnings {
             events(RunEvent::Warning {
                 message: message.clone(),

@@ -7,6 +7,7 @@
 //! (`cache.db`) and the journal (`state.db`).
 
 use super::{CommitError, FaultKind, lock, lock_file};
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 use rustix::fs::FlockOperation;
 use std::os::unix::fs::MetadataExt;
@@ -23,6 +24,9 @@ pub(crate) const ASIDE: &str = ".corrupt";
 const NOT_FULL_BYTES: u64 = 64 << 20;
 /// With less than this free, what cannot be written lacks space: an empty database with its log takes as much.
 const FULL_BYTES: u64 = 64 << 10;
+/// A log up to this long stays when the database is closed: the next one to open it reads the log in a millisecond, where
+/// emptying it would cost three waits for the disk each time a short run ends.
+const LOG_LEFT_BYTES: u64 = 1 << 20;
 
 /// What makes one database differ from another.
 pub(crate) struct Layout {
@@ -36,6 +40,8 @@ pub(crate) struct Layout {
     pub(crate) version: i64,
     /// Run on each new connection.
     pub(crate) pragmas: &'static str,
+    /// Whether what is committed must outlive the machine's loss of power, sooner or later.
+    pub(crate) durable: bool,
     /// Whether a file of a newer version is refused rather than replaced.
     pub(crate) keep_newer: bool,
 }
@@ -190,8 +196,24 @@ impl DbFile {
             lock_file(&self.lock_path(), operation).map_err(|error| CommitError::of_io(&error))?;
         if missing {
             self.forget_log();
+            self.create().map_err(|error| CommitError::of(&error))?;
         }
         self.prepare()
+    }
+
+    /// Makes the file, empty but a write-ahead log's. While there is nothing to lose there is no order of writes to wait for,
+    /// and one wait at the end is enough: what is committed later must not depend on a file that a lost machine forgets.
+    fn create(&self) -> rusqlite::Result<()> {
+        let connection = Connection::open_with_flags(&self.path, FLAGS)?;
+        connection.execute_batch("PRAGMA synchronous = OFF")?;
+        log_ahead(&connection)?;
+        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+        drop(connection);
+        if self.layout.durable {
+            // Where it fails, so does the first commit, which says why.
+            let _ = std::fs::File::open(&self.path).and_then(|file| file.sync_all());
+        }
+        Ok(())
     }
 
     /// Without its database a write-ahead log means nothing, and must not be played into another.
@@ -233,13 +255,11 @@ impl DbFile {
     }
 
     fn make(&self) -> rusqlite::Result<(Connection, Found)> {
-        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
-            | OpenFlags::SQLITE_OPEN_CREATE
-            | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let mut connection = Connection::open_with_flags(&self.path, flags)?;
+        let mut connection = Connection::open_with_flags(&self.path, FLAGS)?;
         connection.busy_timeout(BUSY)?;
         connection.set_prepared_statement_cache_capacity(32);
-        let _: String = connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))?;
+        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+        log_ahead(&connection)?;
         connection.execute_batch("PRAGMA temp_store = MEMORY; PRAGMA cell_size_check = ON;")?;
         connection.execute_batch(self.layout.pragmas)?;
         if stamped(&connection)? == 0 {
@@ -311,6 +331,30 @@ impl DbFile {
         }
         Ok(())
     }
+}
+
+impl Drop for DbFile {
+    fn drop(&mut self) {
+        let log = with_suffix(&self.path, "-wal");
+        if std::fs::metadata(log).is_ok_and(|found| found.len() > LOG_LEFT_BYTES) {
+            for connection in &lock(&self.pool).idle {
+                // Where it fails the log is emptied by whoever next writes enough.
+                let _ = connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false);
+            }
+        }
+    }
+}
+
+/// How every connection opens the file.
+const FLAGS: OpenFlags = OpenFlags::SQLITE_OPEN_READ_WRITE
+    .union(OpenFlags::SQLITE_OPEN_CREATE)
+    .union(OpenFlags::SQLITE_OPEN_NO_MUTEX);
+
+fn log_ahead(connection: &Connection) -> rusqlite::Result<()> {
+    connection.query_row("PRAGMA journal_mode = WAL", [], |row| {
+        row.get::<_, String>(0)
+    })?;
+    Ok(())
 }
 
 struct Found {

@@ -25,6 +25,7 @@ pub(crate) const LAYOUT: Layout = Layout {
     table_count: 3,
     version: 2,
     pragmas: "PRAGMA synchronous = OFF; PRAGMA cache_size = -4096; PRAGMA wal_autocheckpoint = 8192;",
+    durable: false,
     keep_newer: false,
 };
 /// Pages that the writer keeps, in KiB (negative, as SQLite has it).
