@@ -8,6 +8,7 @@ use crate::measure::{Contestant, Effort, Measured, race};
 use crate::ours::{self, Project, sykli};
 use crate::peers::{self, Python, found, quiet, shell};
 use crate::report::{Goal, Report, grouped};
+use std::path::Path;
 use std::process::Command;
 
 const OURS: &str = "sykli run, nothing cached";
@@ -18,6 +19,39 @@ const RAY: &str = "Ray, an empty function";
 const HYPERQUEUE: &str = "HyperQueue, /bin/true";
 const WASMTIME: &str = "wasmtime run of precompiled code, two at once";
 const MICROSECOND: f64 = 1e3;
+
+/// Another program whose round is one line of a shell.
+struct Peer<'a> {
+    /// What its row is called.
+    row: &'a str,
+    program: &'a str,
+    /// How to get it.
+    how: &'a str,
+    line: &'a str,
+    tasks: u32,
+}
+
+impl<'a> Peer<'a> {
+    fn make(tasks: u32) -> Peer<'a> {
+        Peer {
+            row: MAKE,
+            program: "make",
+            how: "apt-get install make",
+            line: "make -s -j2",
+            tasks,
+        }
+    }
+
+    /// The peer in the folder `work`, where it is installed.
+    fn find(self, work: &'a Path, report: &mut Report) -> Option<Contestant<'a>> {
+        found(report, self.program, self.how).then(|| {
+            Contestant::new(self.row, move || {
+                shell(work, self.line);
+                self.tasks
+            })
+        })
+    }
+}
 
 /// Many no-op tasks that wait for nothing, none of them cached, against everything else that starts tasks.
 pub(super) fn independent(effort: &Effort, report: &mut Report) {
@@ -42,24 +76,25 @@ pub(super) fn independent(effort: &Effort, report: &mut Report) {
         })
         .prepared(|| project.uncached_home(&fresh)),
     ];
-    if found(report, "make", "apt-get install make") {
-        contestants.push(Contestant::new(MAKE, || {
-            shell(&work, "make -s -j2");
-            tasks
-        }));
-    }
-    if found(report, "xargs", "apt-get install findutils") {
-        contestants.push(Contestant::new("xargs -P2, /bin/true", || {
-            shell(&work, &xargs);
-            tasks
-        }));
-    }
-    if found(report, "wasmtime", "cargo install wasmtime-cli") {
+    let xargs = Peer {
+        row: "xargs -P2, /bin/true",
+        program: "xargs",
+        how: "apt-get install findutils",
+        line: &xargs,
+        tasks,
+    };
+    contestants.extend(Peer::make(tasks).find(&work, report));
+    contestants.extend(xargs.find(&work, report));
+    let wasmtime = Peer {
+        row: WASMTIME,
+        program: "wasmtime",
+        how: "cargo install wasmtime-cli",
+        line: &wasmtime,
+        tasks: processes,
+    };
+    if let Some(wasmtime) = wasmtime.find(&work, report) {
         shell(&work, "wasmtime compile noop.wasm -o noop.cwasm");
-        contestants.push(Contestant::new(WASMTIME, || {
-            shell(&work, &wasmtime);
-            processes
-        }));
+        contestants.push(wasmtime);
     }
     for (name, which) in [(RAY, Python::Ray), (HYPERQUEUE, Python::HyperQueue)] {
         if let Some(python) = which.find(report) {
@@ -155,23 +190,19 @@ pub(super) fn layered(effort: &Effort, report: &mut Report) {
         })
         .prepared(|| project.uncached_home(&fresh)),
     ];
-    if found(report, "make", "apt-get install make") {
-        contestants.push(Contestant::new(MAKE, || {
-            shell(&work, "make -s -j2");
-            tasks
-        }));
-    }
-    if found(report, "ninja", "apt-get install ninja-build") {
-        contestants.push(
-            Contestant::new(NINJA, || {
-                shell(&work, "ninja -j2");
-                tasks
-            })
-            .prepared(|| {
-                let _ = std::fs::remove_file(work.join(".ninja_log"));
-            }),
-        );
-    }
+    contestants.extend(Peer::make(tasks).find(&work, report));
+    let ninja = Peer {
+        row: NINJA,
+        program: "ninja",
+        how: "apt-get install ninja-build",
+        line: "ninja -j2",
+        tasks,
+    };
+    contestants.extend(ninja.find(&work, report).map(|ninja| {
+        ninja.prepared(|| {
+            let _ = std::fs::remove_file(work.join(".ninja_log"));
+        })
+    }));
     let times = race(effort.at_most(5), contestants);
     for (short, peer) in [("make", MAKE), ("ninja", NINJA)] {
         if let Some(peer) = named(&times, peer) {
