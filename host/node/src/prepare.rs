@@ -214,11 +214,11 @@ impl Context {
             .ok_or_else(gone)?
             .get_or_init(|| self.share(instance, task).map(Arc::new))
             .clone()?;
-        let (item_tree, inputs) = match self.item_inputs(instance)? {
+        let (item_tree, inputs) = match self.item_tree(instance)? {
             None => (None, None),
-            Some((tree, own)) => {
-                let inputs: BTreeMap<_, _> =
-                    (*shared.inputs).clone().into_iter().chain(own).collect();
+            Some((place, tree)) => {
+                let mut inputs = (*shared.inputs).clone();
+                inputs.insert(place, tree.digest());
                 (Some(tree), Some(Arc::new(inputs)))
             }
         };
@@ -310,16 +310,9 @@ impl Context {
         })
     }
 
-    /// The tree with an instance's item, where that is a file which is not among the shared ones, and the input trees
-    /// that it adds or replaces.
-    #[allow(
-        clippy::type_complexity,
-        reason = "a tree and its place, used in one place"
-    )]
-    fn item_inputs(
-        &self,
-        instance: &Instance,
-    ) -> Result<Option<(Tree, [(String, Digest); 1])>, NotReady> {
+    /// The tree with an instance's item, where that is a file which is not among the shared ones, and its place under
+    /// `/in`, where it may replace a shared one.
+    fn item_tree(&self, instance: &Instance) -> Result<Option<(String, Tree)>, NotReady> {
         let shared: &[u32] = self
             .plan
             .groups
@@ -332,15 +325,13 @@ impl Context {
             return Ok(None);
         };
         let folder = instance.item_input().and_then(|path| path.rsplit_once('/'));
-        let (tree, place) = match folder {
+        Ok(Some(match folder {
             // No task is called like the first folder of an input (validation refuses it), so this is no task's.
             Some((folder, name)) if shared.len() > MAX_JOINED_FILES => {
-                (self.file_as(file, name)?, folder.to_owned())
+                (folder.to_owned(), self.file_as(file, name)?)
             }
-            _ => (self.tree(self.plan.input_files(instance))?, String::new()),
-        };
-        let digest = tree.digest();
-        Ok(Some((tree, [(place, digest)])))
+            _ => (String::new(), self.tree(self.plan.input_files(instance))?),
+        }))
     }
 
     fn workspace_tree(&self, task: usize) -> Result<Arc<WorkspaceTree>, NotReady> {
