@@ -39,12 +39,12 @@ fn the_floor_of_the_benchmark_has_the_engines_settings() {
     };
     let lines = |text: &str| -> Vec<String> { text.lines().map(plain).collect() };
     let (engine, limits) = (
-        read("runtime/src/engine.rs"),
+        read("runtime/src/engine/config.rs"),
         lines(&read("runtime/src/limits.rs")),
     );
     let floor = lines(&read("tests/benches/solo/floor.rs"));
 
-    let settings = engine.split("\nfn config(").nth(1).unwrap();
+    let settings = engine.split("\npub(super) fn config(").nth(1).unwrap();
     let settings = settings.split("/// Whether the kernel").next().unwrap();
     // The floor is never asked for canonical NaNs.
     let missing: Vec<String> = lines(settings)
@@ -54,7 +54,7 @@ fn the_floor_of_the_benchmark_has_the_engines_settings() {
         .collect();
     assert!(
         missing.is_empty(),
-        "runtime/src/engine.rs has, tests/benches/solo/floor.rs has not: {missing:#?}"
+        "runtime/src/engine/config.rs has, tests/benches/solo/floor.rs has not: {missing:#?}"
     );
 
     let engine = lines(&engine);
@@ -65,7 +65,7 @@ fn the_floor_of_the_benchmark_has_the_engines_settings() {
         .collect();
     assert!(
         stale.is_empty(),
-        "neither engine.rs nor limits.rs of the runtime has what floor.rs has: {stale:#?}"
+        "neither config.rs nor limits.rs of the runtime has what floor.rs has: {stale:#?}"
     );
 }
 

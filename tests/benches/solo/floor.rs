@@ -15,7 +15,7 @@ use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxView, WasiView};
 
 use std::num::NonZeroUsize;
 
-/// As in `runtime/src/engine.rs`.
+/// As in `runtime/src/engine/config.rs`.
 const POOL_TABLE_ELEMENTS: usize = 10_000_000;
 const KEEP_STACK_BYTES: usize = 32 << 10;
 const KEEP_MEMORY_BYTES: usize = 4 << 20;

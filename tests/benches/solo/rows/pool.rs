@@ -1,4 +1,4 @@
-//! What the pool's settings cost and keep: the choice in `runtime/src/engine.rs` is made from this. Each candidate is
+//! What the pool's settings cost and keep: the choice in `runtime/src/engine/config.rs` is made from this. Each candidate is
 //! measured in a process of its own, on the raw engine with the product's other settings.
 
 use super::sandbox::floor_run;
