@@ -249,7 +249,12 @@ impl DbFile {
             }
             _ => Err(CommitError {
                 kind: FaultKind::Corrupt,
-                message: "it is not a database of ours".into(),
+                message: match found.version {
+                    Some(version) if version < self.layout.version => {
+                        "it was made by an older sykli".into()
+                    }
+                    _ => "it is not a database of ours".into(),
+                },
             }),
         }
     }
@@ -292,10 +297,10 @@ impl DbFile {
             FaultKind::Unwritable => probe(&self.dir).is_ok(),
             FaultKind::Full => self.room().is_some_and(|room| room > NOT_FULL_BYTES),
         };
-        broken && self.move_aside(file)
+        broken && self.move_aside(fault, file)
     }
 
-    fn move_aside(&self, file: FileId) -> bool {
+    fn move_aside(&self, fault: &CommitError, file: FileId) -> bool {
         let Ok(_guard) = lock_file(&self.lock_path(), FlockOperation::LockExclusive) else {
             return false;
         };
@@ -311,7 +316,7 @@ impl DbFile {
         }
         let aside = with_suffix(&self.path, ASIDE);
         remove_any(&aside);
-        tracing::warn!(path = %self.path.display(), "a database was broken and is made anew");
+        tracing::warn!(path = %self.path.display(), "a database cannot be used and is begun anew: {fault}");
         let moved = std::fs::rename(&self.path, &aside).is_ok();
         if moved {
             self.replaced.store(true, Ordering::Relaxed);
@@ -403,5 +408,52 @@ fn remove_any(path: &Path) {
     if std::fs::remove_file(path).is_err() {
         // Missing, or a folder; if it cannot be removed the next step fails and says so.
         let _ = std::fs::remove_dir_all(path);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test may fail loudly")]
+    use super::*;
+
+    const fn layout(version: i64) -> Layout {
+        Layout {
+            name: "test.db",
+            tables: "CREATE TABLE one (number INTEGER NOT NULL);",
+            table_count: 1,
+            version,
+            pragmas: "",
+            durable: false,
+            keep_newer: true,
+        }
+    }
+
+    static OLD: Layout = layout(1);
+    static NEW: Layout = layout(2);
+
+    #[test]
+    fn a_database_of_an_older_version_is_called_that_and_begun_anew() {
+        let temp = tempfile::tempdir().unwrap();
+        let old = DbFile::open(temp.path(), &OLD).unwrap();
+        let wrote = old.read(|connection| connection.execute("INSERT INTO one VALUES (1)", []));
+        assert_eq!(wrote, Some(1));
+        drop(old);
+        let new = DbFile {
+            dir: temp.path().to_owned(),
+            path: temp.path().join(NEW.name),
+            layout: &NEW,
+            pool: Mutex::default(),
+            replaced: AtomicBool::new(false),
+        };
+        let fault = new.try_connect().err().unwrap();
+        assert_eq!(fault.to_string(), "it was made by an older sykli");
+        new.put_back(new.connect().unwrap());
+        let rows = |connection: &Connection| {
+            connection.query_row("SELECT count(*) FROM one", [], |row| row.get::<_, i64>(0))
+        };
+        assert_eq!(new.read(rows), Some(0));
+        assert!(new.set_aside().unwrap().exists());
+        let refused = DbFile::open(temp.path(), &OLD).err().unwrap();
+        assert_eq!(refused.kind, FaultKind::Newer);
     }
 }
