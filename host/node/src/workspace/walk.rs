@@ -7,6 +7,7 @@
 use super::{WorkspaceError, folders};
 use crate::memo::Stamp;
 use rustix::fs::{FileType, RawMode, Stat};
+use std::collections::BTreeSet;
 use std::fs::Metadata;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -17,7 +18,7 @@ use sykli_core::glob::Pattern;
 
 /// The most files of one listing.
 const MAX_FILES: usize = 1_000_000;
-/// The most things skipped that are told of.
+/// The most things skipped that are told of: the first ones by path, whichever thread met them.
 const MAX_SKIPPED: usize = 100;
 /// The longest path, in bytes, that tasks can be given.
 pub(super) const MAX_PATH_BYTES: usize = sykli_core::glob::MAX_PATH_BYTES;
@@ -71,7 +72,7 @@ pub struct Listed {
     pub listing: Listing,
     /// What the file system says about each of them, in the same order.
     pub stamps: Vec<Stamp>,
-    /// What was left out, sorted; not all of it where it is much.
+    /// What was left out, sorted; only the first of it where it is much.
     pub skipped: Vec<Skipped>,
 }
 
@@ -96,13 +97,10 @@ pub fn list(root: &Path, patterns: &[Pattern]) -> Result<Listed, WorkspaceError>
     if !globs.is_empty() {
         walks.extend(folders::walk(globs, || Walk::new(&root, &taken, most))?);
     }
-    let mut skipped: Vec<Skipped> = walks
+    let skipped: BTreeSet<Skipped> = walks
         .iter_mut()
         .flat_map(|walk| std::mem::take(&mut walk.skipped))
         .collect();
-    skipped.sort();
-    skipped.dedup();
-    skipped.truncate(MAX_SKIPPED);
     let found = in_order(walks.into_iter().flat_map(|walk| walk.runs).collect());
     if found.len() > MAX_FILES {
         return Err(WorkspaceError::TooMany { limit: MAX_FILES });
@@ -115,7 +113,7 @@ pub fn list(root: &Path, patterns: &[Pattern]) -> Result<Listed, WorkspaceError>
     Ok(Listed {
         listing: Listing::new(files.collect()),
         stamps,
-        skipped,
+        skipped: skipped.into_iter().take(MAX_SKIPPED).collect(),
         root,
     })
 }
@@ -189,7 +187,8 @@ pub(super) struct Walk<'a> {
     pub(super) root: &'a Path,
     /// Files in order, and where it can be had with no other file between the first and the last of a run.
     runs: Vec<Vec<Found>>,
-    skipped: Vec<Skipped>,
+    /// The first [`MAX_SKIPPED`] of what this thread left out: those of all threads hold the first of all.
+    skipped: BTreeSet<Skipped>,
     /// How many files were taken by all threads, and how many may be.
     taken: &'a AtomicUsize,
     most: usize,
@@ -200,7 +199,7 @@ impl<'a> Walk<'a> {
         Walk {
             root,
             runs: Vec::new(),
-            skipped: Vec::new(),
+            skipped: BTreeSet::new(),
             taken,
             most,
         }
@@ -310,8 +309,9 @@ impl<'a> Walk<'a> {
     }
 
     pub(super) fn skip(&mut self, path: String, why: Why) {
-        if self.skipped.len() < MAX_SKIPPED {
-            self.skipped.push(Skipped { path, why });
+        self.skipped.insert(Skipped { path, why });
+        if self.skipped.len() > MAX_SKIPPED {
+            self.skipped.pop_last();
         }
     }
 }

@@ -2,7 +2,6 @@
 #![allow(clippy::unwrap_used, reason = "a test may fail loudly")]
 
 use super::*;
-use std::collections::BTreeSet;
 use std::os::unix::fs::{PermissionsExt, symlink};
 
 fn patterns(texts: &[&str]) -> Vec<Pattern> {
@@ -129,6 +128,31 @@ fn what_is_no_file_of_the_project_is_skipped_and_told() {
             ("a/\u{fffd}", Why::NotUtf8),
         ]
     );
+}
+
+#[test]
+fn of_much_that_is_skipped_the_first_is_told_whoever_met_it() {
+    let temp = tempfile::tempdir().unwrap();
+    let mut all = BTreeSet::new();
+    for folder in 0..40 {
+        std::fs::create_dir(temp.path().join(format!("d{folder}"))).unwrap();
+        for link in 0..5 {
+            let path = format!("d{folder}/{link}");
+            symlink("nowhere", temp.path().join(&path)).unwrap();
+            all.insert(path);
+        }
+    }
+    // One more than may be told, in a folder that comes in the middle of them.
+    for link in 0..=MAX_SKIPPED {
+        let path = format!("d2/many-{link}");
+        symlink("nowhere", temp.path().join(&path)).unwrap();
+        all.insert(path);
+    }
+    for _ in 0..10 {
+        let listed = list(temp.path(), &patterns(&["**", "d9/0"])).unwrap();
+        let told = listed.skipped.iter().map(|one| &one.path);
+        assert!(told.eq(all.iter().take(MAX_SKIPPED)));
+    }
 }
 
 #[test]
