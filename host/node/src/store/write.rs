@@ -166,6 +166,17 @@ impl Small {
         state.recent.remove(key);
     }
 
+    /// Takes note that blobs are neither committed nor queued any more.
+    fn given_up(&self, keys: impl Iterator<Item = Key>) {
+        let mut state = lock(&self.state);
+        for key in keys {
+            if let Some(bytes) = state.pending.remove(&key) {
+                let weight = bytes.len() + ROW_BYTES;
+                state.pending_bytes = state.pending_bytes.saturating_sub(weight);
+            }
+        }
+    }
+
     fn set_failing(&self, failing: Option<CommitError>) {
         lock(&self.state).failing = failing;
     }
@@ -225,13 +236,33 @@ impl CacheSink {
     }
 }
 
+/// What is being written. Where writing panics it is lost, and nobody else would say so: its blobs would count as queued
+/// for ever, and could not be put again.
+struct Batch<'a> {
+    ops: Vec<Op>,
+    small: &'a Small,
+}
+
+impl Drop for Batch<'_> {
+    fn drop(&mut self) {
+        if !self.ops.is_empty() {
+            self.small.given_up(blob_keys(&self.ops));
+        }
+    }
+}
+
 impl Sink for CacheSink {
     type Op = Op;
 
     fn commit(&mut self, ops: &mut Vec<Op>) -> Result<(), CommitError> {
-        let mut all = std::mem::take(&mut self.stranded);
-        all.append(ops);
-        let outcome = self.attempt(&all);
+        let small = Arc::clone(&self.small);
+        let mut batch = Batch {
+            ops: std::mem::take(&mut self.stranded),
+            small: &small,
+        };
+        batch.ops.append(ops);
+        let outcome = self.attempt(&batch.ops);
+        let mut all = std::mem::take(&mut batch.ops);
         if outcome.is_ok() {
             let file = self.opened.as_ref().map(|opened| opened.file);
             self.small.settled(file, blob_keys(&all));
@@ -318,5 +349,29 @@ mod tests {
         assert!(!small.expect(other, &bytes).unwrap());
         small.forget();
         assert!(small.expect(other, &bytes).unwrap(), "a collector was here");
+    }
+
+    #[test]
+    fn a_blob_whose_writing_panicked_can_be_put_again() {
+        let (small, key) = (Small::default(), [1; 32]);
+        let bytes = Bytes::from_static(b"bytes");
+        assert!(small.expect(key, &bytes).unwrap());
+        let op = Op::Blob {
+            key,
+            bytes: bytes.clone(),
+            used: 0,
+            refresh: 0,
+        };
+        let write = || {
+            let _batch = Batch {
+                ops: vec![op],
+                small: &small,
+            };
+            panic!("a test's own");
+        };
+        assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(write)).is_err());
+        assert!(small.get(&key).is_none());
+        assert_eq!(lock(&small.state).pending_bytes, 0);
+        assert!(small.expect(key, &bytes).unwrap(), "it is not queued");
     }
 }
