@@ -1,10 +1,11 @@
-//! The names of things: content digests, instances of a plan, attempts and runs.
+//! The names of things: content digests, nodes, instances of a plan, attempts, runs and leases.
 //!
 //! Types only, so that a number of one kind is never taken for another. Digests are computed here and nowhere else in
 //! core; nothing here reads what it names.
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use serde::de::{self, Deserializer, Visitor};
 use serde::ser::Serializer;
@@ -160,7 +161,7 @@ pub const MAX_RUN_ID_BYTES: usize = 64;
 /// One run of a pipeline, as the journal names it: 1 to [`MAX_RUN_ID_BYTES`] ASCII letters, digits, `-` or `_`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct RunId(String);
+pub struct RunId(Arc<str>);
 
 /// Why a text does not name a run.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -178,7 +179,7 @@ impl RunId {
         if text.is_empty() || text.len() > MAX_RUN_ID_BYTES || !text.bytes().all(good) {
             return Err(RunIdError);
         }
-        Ok(RunId(text))
+        Ok(RunId(text.into()))
     }
 
     /// The text.
@@ -212,7 +213,58 @@ impl TryFrom<String> for RunId {
 
 impl From<RunId> for String {
     fn from(id: RunId) -> String {
-        id.0
+        id.0.to_string()
+    }
+}
+
+/// A node of a mesh: the 32 bytes of its Ed25519 public key, which its transport proves.
+///
+/// In text the first eight bytes as hexadecimal digits: enough to tell nodes apart, never enough to be one.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NodeId(pub [u8; 32]);
+
+impl fmt::Display for NodeId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0
+            .iter()
+            .take(8)
+            .try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for NodeId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// The right to run one attempt of one task of one run. Every message of the consent protocol names one.
+///
+/// Unique at its owner; an executor tells owners apart by the connection, never by what a message claims.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LeaseKey {
+    /// The run.
+    pub run: RunId,
+    /// The instance.
+    pub task: TaskId,
+    /// The fence: a later grant of the same instance has a greater one.
+    pub attempt: Attempt,
+}
+
+impl LeaseKey {
+    /// Below every lease that there is: where ranges begin.
+    pub(crate) fn least() -> LeaseKey {
+        LeaseKey {
+            run: RunId(Arc::from("")),
+            task: TaskId(0),
+            attempt: Attempt(0),
+        }
+    }
+}
+
+impl fmt::Display for LeaseKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}#{}", self.run, self.task, self.attempt)
     }
 }
 

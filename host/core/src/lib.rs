@@ -6,17 +6,24 @@
 //! same decisions. `clippy.toml` beside this crate's manifest refuses the rest. `sykli-node` performs what is decided
 //! here, `sykli` shows it; `sykli-runtime` and this crate never see each other.
 
+pub mod consent;
 pub mod dagcbor;
 pub mod diagnostic;
 pub mod expand;
 pub mod explain;
 pub mod glob;
 pub mod id;
+pub mod machine;
 pub mod manifest;
 pub mod pipeline;
+pub mod policy;
+pub mod profile;
+pub mod rng;
+pub mod roster;
 pub mod run;
 pub mod snapshot;
 pub mod template;
 pub mod time;
 pub mod tree;
 pub mod units;
+pub mod wire;

@@ -38,6 +38,7 @@
 
 mod check;
 mod event;
+mod grant;
 mod group;
 mod picture;
 mod state;
@@ -76,6 +77,8 @@ pub struct RunOptions {
     pub hand_ahead: u32,
     /// How many instances may be in preparation or prepared, for each slot; 0 for [`PREPARE_AHEAD`].
     pub prepare_ahead: u32,
+    /// Nothing executes by itself: the caller grants what is ready, here or elsewhere, with [`Run::grant`].
+    pub granted: bool,
     /// Whether a failure leaves what does not depend on it running.
     pub keep_going: bool,
     /// How long the run may take, in milliseconds.
@@ -111,6 +114,7 @@ pub struct Run {
     /// Instances that may be handed out at once, waiting ones included.
     most_handed_out: usize,
     most_prepared: usize,
+    granted: bool,
     keep_going: bool,
     timeout_ms: Option<u64>,
     phase: Phase,
@@ -147,6 +151,7 @@ impl Run {
             slots,
             most_handed_out: slots.saturating_mul(1 + options.hand_ahead as usize),
             most_prepared: slots.saturating_mul(prepare_ahead),
+            granted: options.granted,
             keep_going: options.keep_going,
             timeout_ms: options.timeout_ms,
             phase: Phase::NotBegun,
@@ -260,6 +265,7 @@ impl Run {
     fn advance(&mut self, now: Tick, actions: &mut Vec<Action>) {
         if self.phase == Phase::Going {
             while let Some(&(_, task)) = self.ready.first()
+                && !self.granted
                 && self.may_hand_out(task)
             {
                 self.ready.pop_first();
@@ -286,13 +292,22 @@ impl Run {
     }
 
     fn execute(&mut self, now: Tick, task: TaskId, actions: &mut Vec<Action>) {
-        if let State::Ready { digest, attempt } = self.tasks[task.index()] {
-            self.running.insert(task);
-            self.handed_out += 1;
-            let running = Running::new(digest, attempt, now, self.handed_out);
-            self.set(task, State::Running(Box::new(running)));
+        if let State::Ready {
+            digest,
+            attempt,
+            lost,
+        } = self.tasks[task.index()]
+        {
+            self.start(now, task, digest, (attempt, lost));
             actions.push(Action::Execute { task, attempt });
         }
+    }
+
+    fn start(&mut self, now: Tick, task: TaskId, digest: Digest, attempt: (Attempt, u32)) {
+        self.running.insert(task);
+        self.handed_out += 1;
+        let running = Running::new(digest, attempt, now, self.handed_out);
+        self.set(task, State::Running(Box::new(running)));
     }
 
     /// The next instance to prepare. Instances outside the run are passed over once each.
@@ -325,14 +340,19 @@ impl Run {
         if hit {
             self.settle(now, task, SettledKind::Cached, actions);
         } else {
-            self.make_ready(task, digest, Attempt::FIRST);
+            self.make_ready(task, digest, (Attempt::FIRST, 0));
         }
     }
 
-    fn make_ready(&mut self, task: TaskId, digest: Digest, attempt: Attempt) {
+    fn make_ready(&mut self, task: TaskId, digest: Digest, (attempt, lost): (Attempt, u32)) {
         let priority = self.group_mut(task).priority;
         self.ready.insert((Reverse(priority), task));
-        self.set(task, State::Ready { digest, attempt });
+        let ready = State::Ready {
+            digest,
+            attempt,
+            lost,
+        };
+        self.set(task, ready);
     }
 
     fn prepare_failed(
@@ -361,11 +381,11 @@ impl Run {
         if running.attempt != attempt {
             return;
         }
-        let (digest, recalled) = (running.digest, running.recalled);
+        let (digest, recalled, lost) = (running.digest, running.recalled, running.lost);
         let group = self.group_mut(task);
         group.busy_us = group.busy_us.saturating_add(ran_us);
         group.ended_attempts += 1;
-        let budget_left = attempt.0 <= group.retries;
+        let budget_left = attempt.0.saturating_sub(lost) <= group.retries;
         let cancelling =
             recalled || matches!(self.phase, Phase::Stopping(reason) if reason.cancels());
         let (failure, retryable) = match verdict {
@@ -385,7 +405,7 @@ impl Run {
         if retryable && budget_left && self.phase == Phase::Going {
             self.group_mut(task).retried += 1;
             self.running.remove(&task);
-            self.make_ready(task, digest, attempt.next());
+            self.make_ready(task, digest, (attempt.next(), lost));
         } else {
             self.fail(now, task, attempt.0, failure, actions);
         }
@@ -509,7 +529,7 @@ impl Run {
             State::Running(running) => running.order,
             _ => 0,
         };
-        if self.running.len() <= self.slots {
+        if self.granted || self.running.len() <= self.slots {
             return Vec::new();
         }
         let mut all: Vec<TaskId> = self.running.iter().copied().collect();

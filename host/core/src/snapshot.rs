@@ -4,7 +4,10 @@
 //! remembered failures, never to the instances. Holds no clock: every duration was measured between ticks that the
 //! caller gave. How it looks is the renderer's matter.
 
+use std::collections::BTreeMap;
+
 use crate::id::{Attempt, Digest, TaskId};
+use crate::machine::Step;
 use crate::run::{Counts, Failure, RunStatus, StopReason};
 use serde::Serialize;
 
@@ -25,6 +28,9 @@ pub struct Snapshot {
     pub running: Vec<RunningSnapshot>,
     /// The first failures, in the order in which they happened. `counts.failed` says how many there are in all.
     pub failures: Vec<FailureSnapshot>,
+    /// What happened to tasks on their way to other nodes; empty for a run that stays here.
+    #[serde(skip)]
+    pub journeys: BTreeMap<TaskId, Vec<Step>>,
 }
 
 /// How many instances are in which state.

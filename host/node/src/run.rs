@@ -203,6 +203,7 @@ impl Node {
                 slots: u32::try_from(slots).unwrap_or(u32::MAX),
                 hand_ahead: HAND_AHEAD,
                 prepare_ahead: PREPARE_AHEAD,
+                granted: false,
                 keep_going: request.keep_going,
                 timeout_ms: request
                     .timeout

@@ -40,6 +40,7 @@ impl Run {
                 .collect(),
             running: self.running_at(now, &waiting),
             failures: self.failures_so_far(),
+            journeys: BTreeMap::new(),
         }
     }
 

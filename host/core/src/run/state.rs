@@ -17,8 +17,12 @@ pub(super) enum State {
     Waiting,
     /// With the caller, who gathers its inputs.
     Preparing,
-    /// Prepared, not cached; goes as `attempt` once a slot is free.
-    Ready { digest: Digest, attempt: Attempt },
+    /// Prepared, not cached; goes as `attempt` once a slot is free. `lost` of the attempts before say nothing about it.
+    Ready {
+        digest: Digest,
+        attempt: Attempt,
+        lost: u32,
+    },
     /// Handed out: with a worker, or next for one.
     Running(Box<Running>),
     /// Done with.
@@ -32,6 +36,8 @@ const _: () = assert!(size_of::<State>() <= 48);
 pub(super) struct Running {
     pub(super) digest: Digest,
     pub(super) attempt: Attempt,
+    /// Attempts that were taken back or doubled: they count against no budget.
+    pub(super) lost: u32,
     pub(super) since: Tick,
     /// Its place among all that were handed out.
     pub(super) order: u64,
@@ -43,10 +49,16 @@ pub(super) struct Running {
 }
 
 impl Running {
-    pub(super) fn new(digest: Digest, attempt: Attempt, since: Tick, order: u64) -> Running {
+    pub(super) fn new(
+        digest: Digest,
+        (attempt, lost): (Attempt, u32),
+        since: Tick,
+        order: u64,
+    ) -> Running {
         Running {
             digest,
             attempt,
+            lost,
             since,
             order,
             recalled: false,

@@ -72,6 +72,7 @@ impl World {
             .percent(20)
             .then(|| plan.tasks.iter().map(|_| rng.percent(40)).collect());
         let options = RunOptions {
+            granted: false,
             slots: rng.below(5) as u32,
             hand_ahead: rng.below(4) as u32,
             prepare_ahead: rng.below(12) as u32,

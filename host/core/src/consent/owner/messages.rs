@@ -1,0 +1,427 @@
+//! What executors say to an owner, and what is believed of it.
+//!
+//! Every message names a lease. One that is live moves on; one that is not is answered and changes nothing; one that
+//! never was is an offence. Called by [`crate::machine`] through [`super::Owner`].
+
+use super::lease::LeaseState;
+use super::{Owner, settle};
+use crate::consent::{Claim, LostWhy, Offence, ToExecutor, ToOwner};
+use crate::id::{LeaseKey, NodeId};
+use crate::machine::{Action, Desk, StepKind, faulty};
+use crate::policy::Reason;
+use crate::run;
+use crate::time::Tick;
+
+/// The longest that a person is waited for, in milliseconds, whatever the peer says.
+const MAX_ASK_MS: u64 = 120_000;
+/// Progress messages of a guest are passed on up to this many bytes.
+const MAX_NOTE_BYTES: usize = 256;
+
+/// What a key means to this owner.
+enum Standing {
+    /// A lease of this peer's that is not taken back.
+    Live,
+    /// One that was: a late result may still be welcome.
+    Ended,
+    /// Its task is settled, or a later attempt is under way.
+    Stale,
+    /// The run is over.
+    Over,
+    /// A run that is not known, perhaps because it is not resumed yet: nothing is answered.
+    Unknown,
+    /// No honest peer has this key.
+    Forged,
+}
+
+impl Owner {
+    pub(crate) fn received(
+        &mut self,
+        desk: &mut Desk<'_>,
+        peer: NodeId,
+        message: ToOwner,
+    ) -> Option<Offence> {
+        let Some(key) = message.key().cloned() else {
+            if let ToOwner::Idle { free } = message {
+                self.asked(desk, peer, free);
+            }
+            return None;
+        };
+        match self.standing(peer, &key) {
+            Standing::Forged => return Some(Offence::NeverGranted),
+            Standing::Unknown => return None,
+            Standing::Over | Standing::Stale => {
+                self.answer_late(desk, peer, key, &message);
+                return None;
+            }
+            Standing::Ended => {
+                if let ToOwner::Completed { claim, .. } = message {
+                    return self.completed(desk, peer, &key, claim);
+                }
+                self.answer_late(desk, peer, key, &message);
+                return None;
+            }
+            Standing::Live => {}
+        }
+        match message {
+            ToOwner::Idle { .. } => {}
+            ToOwner::Accept { have, .. } => self.accepted(desk, peer, &key, have),
+            ToOwner::Decline { reason, .. } => self.declined(desk, peer, &key, reason),
+            ToOwner::Pending { ask_ms, .. } => self.pending(desk, peer, &key, ask_ms),
+            ToOwner::Started { .. } => self.started(desk, peer, &key),
+            ToOwner::Progress {
+                done,
+                total,
+                message,
+                ..
+            } => self.progressed(desk, &key, (done, total), &message),
+            ToOwner::Completed { claim, .. } => return self.completed(desk, peer, &key, claim),
+            ToOwner::Lost { why, .. } => self.lost_by(desk, peer, &key, why),
+        }
+        None
+    }
+
+    fn standing(&self, peer: NodeId, key: &LeaseKey) -> Standing {
+        if let Some(lease) = self.leases.get(key) {
+            return match () {
+                () if lease.peer != peer => Standing::Forged,
+                // It was never told of this one.
+                () if matches!(lease.state, LeaseState::Recording(_)) => Standing::Forged,
+                () if lease.is_outstanding() => Standing::Live,
+                () => Standing::Ended,
+            };
+        }
+        if self.past_set.contains(&key.run) {
+            return Standing::Over;
+        }
+        let Some(own) = self.runs.get(&key.run) else {
+            return Standing::Unknown;
+        };
+        if key.task.index() >= own.plan.tasks.len() {
+            return Standing::Forged;
+        }
+        if own.run.settled(key.task).is_some() {
+            return Standing::Stale;
+        }
+        // Not prepared again since a restart: what is known of it waits for that.
+        if own.open.contains_key(&key.task) || !own.sides.contains_key(&key.task) {
+            return Standing::Unknown;
+        }
+        match own.run.attempt(key.task) {
+            Some(current) if key.attempt > current => Standing::Forged,
+            _ => Standing::Stale,
+        }
+    }
+
+    /// Late: the peer is told, so that it stops and forgets.
+    fn answer_late(&self, desk: &mut Desk<'_>, peer: NodeId, key: LeaseKey, message: &ToOwner) {
+        if faulty!(desk.faults, LateUnanswered) {
+            return;
+        }
+        let answer = match message {
+            ToOwner::Accept { .. } | ToOwner::Pending { .. } => ToExecutor::Withdraw { key },
+            ToOwner::Started { .. } | ToOwner::Progress { .. } => ToExecutor::Cancel { key },
+            ToOwner::Completed { .. } => ToExecutor::Settled { key },
+            ToOwner::Idle { .. } | ToOwner::Decline { .. } | ToOwner::Lost { .. } => return,
+        };
+        desk.tell_executor(peer, answer);
+    }
+
+    fn accepted(&mut self, desk: &mut Desk<'_>, peer: NodeId, key: &LeaseKey, have: Vec<u8>) {
+        let (now, faults) = (desk.now, desk.faults);
+        let link = desk
+            .roster
+            .get(peer)
+            .map(|entry| entry.link)
+            .unwrap_or_default();
+        let lease_ms = desk.setup.profile.lease_ms();
+        let first = self.leases.update(key, |lease| {
+            let first = matches!(lease.state, LeaseState::Offered | LeaseState::Pending);
+            if !first && lease.state != LeaseState::Held {
+                return None;
+            }
+            let known = have
+                .iter()
+                .filter_map(|index| lease.needs.blobs.get(usize::from(*index)));
+            let known: u64 = known.fold(0, |sum, blob| sum.saturating_add(blob.bytes));
+            let all = lease
+                .needs
+                .component_bytes
+                .saturating_add(lease.needs.input_bytes);
+            lease.missing_bytes = all.saturating_sub(known);
+            lease.have.clone_from(&have);
+            lease.state = LeaseState::Held;
+            if first {
+                let transfer = crate::policy::transfer_ms(all, &link).saturating_mul(4);
+                let most = transfer
+                    .saturating_add(lease.needs.timeout_ms)
+                    .saturating_add(lease_ms.saturating_mul(2));
+                lease.hard = now.after_ms(most);
+            }
+            settle::renew(lease, now, lease_ms, faults);
+            Some(first)
+        });
+        let Some(Some(first)) = first else {
+            return;
+        };
+        for digest in self.named(key, &have) {
+            desk.roster.learned_blob(peer, digest);
+        }
+        if first {
+            if let Some(side) = self.side(key) {
+                side.moves += 1;
+            }
+            self.note(now, key, peer, StepKind::Accepted);
+        }
+        let cap = desk.cap(peer);
+        desk.act(Action::SendBundle {
+            peer,
+            key: key.clone(),
+            have,
+            cap,
+        });
+    }
+
+    /// Digests of the blobs of a lease's offer that these indices name.
+    fn named(&self, key: &LeaseKey, have: &[u8]) -> Vec<crate::id::Digest> {
+        let blobs = self.leases.get(key).map(|lease| &lease.needs.blobs);
+        let named = blobs.into_iter().flat_map(|blobs| {
+            have.iter()
+                .filter_map(|index| Some(blobs.get(usize::from(*index))?.digest))
+        });
+        named.collect()
+    }
+
+    fn declined(&mut self, desk: &mut Desk<'_>, peer: NodeId, key: &LeaseKey, reason: Reason) {
+        let open = self
+            .leases
+            .get(key)
+            .is_some_and(|lease| matches!(lease.state, LeaseState::Offered | LeaseState::Pending));
+        if open {
+            self.note(desk.now, key, peer, StepKind::Declined(reason.clone()));
+            self.not_taken(desk, peer, key, &reason);
+        }
+    }
+
+    fn pending(&mut self, desk: &mut Desk<'_>, peer: NodeId, key: &LeaseKey, ask_ms: u64) {
+        let until = desk
+            .now
+            .after_ms(ask_ms.min(MAX_ASK_MS))
+            .after_ms(settle::answer_ms(desk, peer));
+        let asked = self.leases.update(key, |lease| {
+            let asked = lease.state == LeaseState::Offered;
+            if asked {
+                lease.state = LeaseState::Pending;
+                lease.until = until;
+            }
+            asked
+        });
+        if asked == Some(true) {
+            self.note(desk.now, key, peer, StepKind::Pending);
+        }
+    }
+
+    fn started(&mut self, desk: &mut Desk<'_>, peer: NodeId, key: &LeaseKey) {
+        let (now, faults) = (desk.now, desk.faults);
+        let lease_ms = desk.setup.profile.lease_ms();
+        let begun = self.leases.update(key, |lease| {
+            if !matches!(lease.state, LeaseState::Held | LeaseState::Running) {
+                return false;
+            }
+            settle::renew(lease, now, lease_ms, faults);
+            let begun = lease.state == LeaseState::Held;
+            lease.state = LeaseState::Running;
+            lease.started.get_or_insert(now);
+            begun
+        });
+        if begun == Some(true) {
+            for digest in self.all_named(key) {
+                desk.roster.learned_blob(peer, digest);
+            }
+            self.note(now, key, peer, StepKind::Started);
+            self.watch_overdue(now, key);
+        }
+    }
+
+    fn all_named(&self, key: &LeaseKey) -> Vec<crate::id::Digest> {
+        let blobs = self.leases.get(key).map(|lease| lease.needs.blobs.iter());
+        blobs
+            .into_iter()
+            .flatten()
+            .map(|blob| blob.digest)
+            .collect()
+    }
+
+    fn progressed(
+        &mut self,
+        desk: &mut Desk<'_>,
+        key: &LeaseKey,
+        (done, total): (u64, u64),
+        message: &str,
+    ) {
+        let (now, faults) = (desk.now, desk.faults);
+        let lease_ms = desk.setup.profile.lease_ms();
+        let current = self.leases.update(key, |lease| {
+            settle::renew(lease, now, lease_ms, faults);
+            lease.current && lease.is_held()
+        });
+        if current == Some(true) {
+            let mut end = message.len().min(MAX_NOTE_BYTES);
+            while !message.is_char_boundary(end) {
+                end -= 1;
+            }
+            let message = message.get(..end).unwrap_or_default().to_owned();
+            let progress = run::Event::Progress {
+                task: key.task,
+                attempt: key.attempt,
+                done,
+                total,
+                message,
+            };
+            self.tell(desk, &key.run.clone(), progress);
+        }
+    }
+
+    fn completed(
+        &mut self,
+        desk: &mut Desk<'_>,
+        peer: NodeId,
+        key: &LeaseKey,
+        claim: Box<Claim>,
+    ) -> Option<Offence> {
+        let lease = self.leases.get(key)?;
+        let honest = claim.executor == peer
+            && claim.nonce == lease.nonce
+            && claim.task_digest == lease.needs.digest;
+        if !honest && !faulty!(desk.faults, ClaimUnchecked) {
+            return Some(Offence::ForeignClaim);
+        }
+        match &lease.state {
+            LeaseState::Fetching(known)
+            | LeaseState::Committing(_, known)
+            | LeaseState::Uncommitted(known) => {
+                let differs = *known != claim && !faulty!(desk.faults, EquivocationIgnored);
+                return differs.then_some(Offence::Equivocation);
+            }
+            LeaseState::Held | LeaseState::Running | LeaseState::Ended => {}
+            // It was offered and not taken: nothing can have been run under it.
+            LeaseState::Offered | LeaseState::Pending | LeaseState::Recording(_) => {
+                return Some(Offence::NeverGranted);
+            }
+        }
+        let stale = !lease.current && !lease.needs.pure;
+        if stale && !faulty!(desk.faults, NoFence) {
+            desk.tell_executor(peer, ToExecutor::Settled { key: key.clone() });
+            return None;
+        }
+        let bytes = claim.output_bytes.saturating_add(lease.missing_bytes);
+        let cap = desk.cap(peer);
+        if bytes > cap && !faulty!(desk.faults, OwnerIgnoresCap) {
+            desk.tell_executor(peer, ToExecutor::Settled { key: key.clone() });
+            self.lost(desk, peer, key, Some(LostWhy::Bundle));
+            return None;
+        }
+        self.fetch(desk, peer, key, claim);
+        None
+    }
+
+    /// The outputs are wanted; where a lost connection ended that, wanted again.
+    fn fetch(&mut self, desk: &mut Desk<'_>, peer: NodeId, key: &LeaseKey, claim: Box<Claim>) {
+        let until = settle::fetch_until(desk, peer, claim.output_bytes);
+        self.leases.update(key, |lease| {
+            lease.state = LeaseState::Fetching(claim.clone());
+            lease.until = until;
+            lease.hard = lease.hard.max(until);
+        });
+        let cap = desk.cap(peer);
+        desk.act(Action::FetchOutputs {
+            peer,
+            key: key.clone(),
+            claim,
+            cap,
+        });
+    }
+
+    /// A peer is here, perhaps again: what it holds is resumed.
+    pub(crate) fn connected(&mut self, desk: &mut Desk<'_>, peer: NodeId) {
+        self.look = true;
+        if faulty!(desk.faults, NoResume) {
+            return;
+        }
+        let (now, faults) = (desk.now, desk.faults);
+        let lease_ms = desk.setup.profile.lease_ms();
+        let mut resumed = Vec::new();
+        for key in self.leases.of_peer(peer) {
+            let fetching = self.leases.update(&key, |lease| {
+                if lease.is_held() {
+                    settle::renew(lease, now, lease_ms, faults);
+                }
+                match &lease.state {
+                    LeaseState::Fetching(claim) => Some(Some(claim.clone())),
+                    LeaseState::Held | LeaseState::Running => Some(None),
+                    _ => None,
+                }
+            });
+            match fetching {
+                Some(Some(Some(claim))) => self.fetch(desk, peer, &key, claim),
+                Some(Some(None)) => resumed.push(key),
+                _ => {}
+            }
+        }
+        for keys in resumed.chunks(crate::consent::MAX_RESUMED) {
+            let keys = keys.to_vec();
+            desk.tell_executor(peer, ToExecutor::Resume { keys });
+        }
+    }
+
+    /// A connection alone ends no lease: offers are void, what is held has the profile's grace.
+    pub(crate) fn disconnected(&mut self, desk: &mut Desk<'_>, peer: NodeId) {
+        let now = desk.now;
+        let hidden = desk
+            .roster
+            .get(peer)
+            .and_then(|entry| entry.capabilities.as_ref())
+            .is_some_and(|capabilities| capabilities.hidden);
+        let grace = match (desk.setup.profile.absence_grace_ms, hidden) {
+            (Some(ms), false) => Some(now.after_ms(ms)),
+            _ => None,
+        };
+        for key in self.leases.of_peer(peer) {
+            let offered = self.leases.update(&key, |lease| {
+                if lease.is_held()
+                    && let Some(grace) = grace
+                {
+                    lease.until = lease.until.min(grace);
+                }
+                matches!(lease.state, LeaseState::Offered | LeaseState::Pending)
+            });
+            if offered == Some(true) {
+                self.not_taken(desk, peer, &key, &Reason::NoAnswer);
+            }
+        }
+    }
+
+    /// A peer did what no honest one does: nothing of it is believed any more.
+    pub(crate) fn expelled(&mut self, desk: &mut Desk<'_>, peer: NodeId) {
+        for key in self.leases.of_peer(peer) {
+            match self.leases.get(&key).map(|lease| &lease.state) {
+                // The record of its result may be durable already: that one stands.
+                Some(LeaseState::Committing(..) | LeaseState::Uncommitted(_)) | None => {}
+                Some(LeaseState::Ended) => {
+                    self.leases.remove(&key);
+                }
+                Some(_) => {
+                    self.lost(desk, peer, &key, None);
+                    self.leases.remove(&key);
+                }
+            }
+        }
+    }
+
+    /// When a lease that has begun should have ended, judged by others of its task.
+    pub(super) fn watch_overdue(&mut self, now: Tick, key: &LeaseKey) {
+        let Some(at) = self.overdue_at(now, key) else {
+            return;
+        };
+        self.overdue.insert((at, key.clone()));
+    }
+}

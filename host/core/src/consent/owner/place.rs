@@ -1,0 +1,579 @@
+//! Where ready tasks go: a slot here, a peer that is idle, a peer that asks; and when a second attempt is worth it.
+//!
+//! The most urgent go first. Runs take turns by how little of each is under way. A peer is chosen for what it has of the
+//! bundle already. What is looked at for one decision is bounded, so that its cost does not grow with the run. Called by
+//! [`super::Owner`].
+
+use std::sync::Arc;
+
+use super::lease::{Lease, LeaseState};
+use super::{LOSSES_TO_STAY, MAX_LEASES, MAX_MOVES, OwnRun, Owner, Side, Then};
+use crate::consent::{Offer, OpenLease, Record, ToExecutor};
+use crate::id::{Attempt, Digest, LeaseKey, NodeId, RunId, TaskId};
+use crate::machine::{Action, Desk, Mode, StepKind, faulty};
+use crate::policy::{self, Moving, OwnSide, PeerSide, Reason, Requirements};
+use crate::profile::Stealing;
+use crate::run::{self, Failure};
+use crate::time::Tick;
+
+/// Ready tasks that are looked at for one decision.
+const SCAN: usize = 32;
+/// Idle peers that are compared for one task.
+const PEERS: usize = 8;
+/// When ready tasks are looked at again because something cools down, in milliseconds.
+const LOOK_AGAIN_MS: u64 = 2_000;
+/// A peer that asked in vain asks again after this, in milliseconds, at the earliest.
+const NO_WORK_MS: u64 = 2_000;
+/// No second attempt beside one that has run for less, in milliseconds.
+const MIN_OVERDUE_MS: u64 = 2_000;
+/// A straggler takes more than so many times what 95 of 100 take.
+const OVERDUE_TIMES: u64 = 2;
+
+/// A task that could be offered to a peer.
+struct Choice {
+    run: RunId,
+    task: TaskId,
+    missing_bytes: u64,
+}
+
+impl Owner {
+    /// Starts and offers what can be. `foreign`: foreign guests that run here.
+    pub(crate) fn advance(&mut self, desk: &mut Desk<'_>, foreign: u32) {
+        if self.runs.is_empty() {
+            return;
+        }
+        self.start_here(desk, foreign);
+        if self.look {
+            self.look = false;
+            self.dispatch(desk);
+            self.mind_homeless(desk);
+        }
+        self.double(desk, foreign);
+    }
+
+    fn start_here(&mut self, desk: &mut Desk<'_>, foreign: u32) {
+        while self.here.saturating_add(foreign) < desk.setup.slots.max(1) {
+            let Some((run, task)) = self.next_here(desk) else {
+                return;
+            };
+            let Some(own) = self.runs.get_mut(&run) else {
+                return;
+            };
+            let Some(attempt) = own.run.grant(desk.now, task, Attempt::FIRST) else {
+                return;
+            };
+            if let Some(side) = own.sides.get_mut(&task) {
+                side.here = Some(attempt);
+            }
+            self.here += 1;
+            desk.run(&run, run::Action::Execute { task, attempt });
+        }
+    }
+
+    /// The most urgent task that can run here, of the run that has least under way.
+    fn next_here(&self, desk: &Desk<'_>) -> Option<(RunId, TaskId)> {
+        let mut runs: Vec<(&RunId, &OwnRun)> = self
+            .runs
+            .iter()
+            .filter(|(_, own)| own.run.is_going() && own.run.ready_count() > 0)
+            .collect();
+        runs.sort_by_key(|(_, own)| own.run.running_count());
+        runs.into_iter().find_map(|(run, own)| {
+            let mut ready = own.run.ready().take(SCAN);
+            let fits = |task: &TaskId| {
+                let side = own.sides.get(task);
+                side.is_some_and(|side| fits_here(desk, &side.needs))
+            };
+            Some((run.clone(), ready.find(fits)?))
+        })
+    }
+
+    /// Offers ready tasks to idle peers.
+    fn dispatch(&mut self, desk: &mut Desk<'_>) {
+        if desk.now < self.full_until {
+            return;
+        }
+        let reaching: Vec<RunId> = self
+            .runs
+            .iter()
+            .filter(|(_, own)| own.mode != Mode::Solo && own.run.is_going())
+            .map(|(run, _)| run.clone())
+            .collect();
+        let mut waits = false;
+        for run in reaching {
+            waits |= self.dispatch_run(desk, &run);
+        }
+        if waits {
+            let at = desk.now.after_ms(LOOK_AGAIN_MS);
+            self.look_at = Some(self.look_at.map_or(at, |known| known.min(at)));
+        }
+    }
+
+    /// True where tasks are left that may go later.
+    fn dispatch_run(&mut self, desk: &mut Desk<'_>, run: &RunId) -> bool {
+        let Some(own) = self.runs.get(run) else {
+            return false;
+        };
+        let ready: Vec<TaskId> = own.run.ready().take(SCAN).collect();
+        if ready.is_empty() {
+            return false;
+        }
+        let mut peers = desk.roster.candidates(desk.now, desk.rng, PEERS);
+        for (place, task) in ready.into_iter().enumerate() {
+            if peers.is_empty() {
+                return true;
+            }
+            let Some((peer, missing)) = self.best_peer(desk, &peers, run, task, place) else {
+                continue;
+            };
+            self.offer(desk, run, task, peer, missing);
+            peers.retain(|peer| {
+                desk.roster
+                    .get(*peer)
+                    .is_some_and(|entry| entry.outstanding < entry.may_hold)
+            });
+        }
+        true
+    }
+
+    /// The peer that lacks least of a task that it may be offered. Why the others may not is noted.
+    fn best_peer(
+        &mut self,
+        desk: &Desk<'_>,
+        peers: &[NodeId],
+        run: &RunId,
+        task: TaskId,
+        place: usize,
+    ) -> Option<(NodeId, u64)> {
+        let mut best: Option<(u64, NodeId)> = None;
+        let mut refused = Vec::new();
+        for peer in peers {
+            match self.may_offer(desk, *peer, run, task, (place, false)) {
+                Ok(missing) => {
+                    best = Some(best.map_or((missing, *peer), |b| b.min((missing, *peer))))
+                }
+                Err(reason) => refused.push((*peer, reason)),
+            }
+        }
+        if best.is_none() {
+            let attempt = self.runs.get(run)?.run.attempt(task)?;
+            for (peer, reason) in refused {
+                if reason != Reason::CoolingDown {
+                    let key = LeaseKey {
+                        run: run.clone(),
+                        task,
+                        attempt,
+                    };
+                    self.note(desk.now, &key, peer, StepKind::NotOffered(reason));
+                }
+            }
+        }
+        best.map(|(missing, peer)| (peer, missing))
+    }
+
+    /// Whether a ready task may go to a peer; what that lacks of it. `place`: how many wait before it; whether it asked.
+    fn may_offer(
+        &self,
+        desk: &Desk<'_>,
+        peer: NodeId,
+        run: &RunId,
+        task: TaskId,
+        (place, asked): (usize, bool),
+    ) -> Result<u64, Reason> {
+        let own = self.runs.get(run).ok_or(Reason::StaysHere)?;
+        let side = own.sides.get(&task).ok_or(Reason::StaysHere)?;
+        let entry = desk.roster.get(peer).ok_or(Reason::NotTrusted)?;
+        let capabilities = entry.capabilities.as_ref().ok_or(Reason::NotTrusted)?;
+        let stays = side.losses >= LOSSES_TO_STAY && fits_here(desk, &side.needs);
+        if (side.moves >= MAX_MOVES || stays) && !faulty!(desk.faults, NoMoveLimit) {
+            return Err(Reason::MovedTooOften);
+        }
+        if side
+            .cooling
+            .get(&peer)
+            .is_some_and(|until| *until > desk.now)
+            && !faulty!(desk.faults, NoCoolDown)
+        {
+            return Err(Reason::CoolingDown);
+        }
+        if desk.roster.is_suspect(desk.now, peer) {
+            return Err(Reason::NoAnswer);
+        }
+        let missing_bytes = missing(desk, peer, &side.needs);
+        let moving = Moving {
+            missing_bytes,
+            output_bytes: side.needs.output_bytes,
+            asked,
+        };
+        let may_hold = match faulty!(desk.faults, NoLeaseCap) {
+            true => u32::MAX,
+            false => entry.may_hold,
+        };
+        let peer_side = PeerSide {
+            capabilities,
+            trusted: entry.trusted,
+            outstanding: entry.outstanding,
+            may_hold,
+        };
+        let own_side = OwnSide {
+            profile: &desk.setup.profile,
+            policy: &desk.setup.policy,
+        };
+        match policy::may_offer(&own_side, &peer_side, &side.needs, moving) {
+            Err(Reason::ArtifactOverCap { .. }) if faulty!(desk.faults, OwnerIgnoresCap) => {}
+            Err(Reason::StealingDisabled) if faulty!(desk.faults, NoDirection) => {}
+            answer => answer?,
+        }
+        let bytes = missing_bytes.saturating_add(side.needs.output_bytes);
+        let transfer = policy::transfer_ms(bytes, &entry.link);
+        let remaining = self.remaining_ms(desk, own, task, place);
+        if fits_here(desk, &side.needs) && !policy::worth_moving(transfer, remaining) {
+            return Err(Reason::NotWorthIt);
+        }
+        Ok(missing_bytes)
+    }
+
+    /// How long until a task would have ended here, in milliseconds; a very long time where nobody knows.
+    fn remaining_ms(&self, desk: &Desk<'_>, own: &OwnRun, task: TaskId, place: usize) -> u64 {
+        let each = estimate_ms(own, task);
+        let ahead = u64::try_from(place).unwrap_or(u64::MAX);
+        let slots = u64::from(desk.setup.slots.max(1));
+        match each {
+            None => u64::MAX,
+            Some(each) => each.saturating_mul(ahead / slots + 1).saturating_add(each),
+        }
+    }
+
+    /// Grants a task to a peer and has that recorded; the offer follows when it is.
+    fn offer(
+        &mut self,
+        desk: &mut Desk<'_>,
+        run: &RunId,
+        task: TaskId,
+        peer: NodeId,
+        missing_bytes: u64,
+    ) {
+        if self.leases.len() >= MAX_LEASES {
+            return;
+        }
+        let Some(own) = self.runs.get_mut(run) else {
+            return;
+        };
+        let Some(attempt) = own.run.grant(desk.now, task, Attempt::FIRST) else {
+            return;
+        };
+        let Some(side) = own.sides.get_mut(&task) else {
+            return;
+        };
+        side.homeless = None;
+        let key = LeaseKey {
+            run: run.clone(),
+            task,
+            attempt,
+        };
+        let nonce = desk.rng.next_u64();
+        let token = desk.persist(Record::Offered {
+            key: key.clone(),
+            peer,
+            nonce,
+        });
+        let lease = Lease {
+            peer,
+            nonce,
+            needs: Arc::clone(&side.needs),
+            state: LeaseState::Recording(token),
+            current: true,
+            missing_bytes,
+            have: Vec::new(),
+            offered: desk.now,
+            started: None,
+            until: Tick(u64::MAX),
+            hard: Tick(u64::MAX),
+        };
+        desk.roster.granted(peer);
+        self.leases.insert(key.clone(), lease);
+        self.waiting.insert(token, Then::Offer(key.clone()));
+        if faulty!(desk.faults, OfferBeforeDurable) {
+            self.say_offer(desk, &key);
+        }
+    }
+
+    /// The record is durable: now it may be said.
+    pub(super) fn say_offer(&mut self, desk: &mut Desk<'_>, key: &LeaseKey) {
+        let Some(lease) = self.leases.get(key) else {
+            return;
+        };
+        if !matches!(lease.state, LeaseState::Recording(_)) {
+            return;
+        }
+        let peer = lease.peer;
+        let offer = Offer {
+            key: key.clone(),
+            nonce: lease.nonce,
+            needs: Arc::clone(&lease.needs),
+            min_memory_mb: desk.setup.policy.min_memory_mb,
+            lease_ms: desk.setup.profile.lease_ms(),
+        };
+        if !desk.connected(peer) || desk.roster.is_expelled(peer) {
+            return self.not_taken(desk, peer, key, &Reason::NoAnswer);
+        }
+        let until = desk.now.after_ms(super::settle::answer_ms(desk, peer));
+        let now = desk.now;
+        self.leases.update(key, |lease| {
+            lease.state = LeaseState::Offered;
+            lease.offered = now;
+            lease.until = until;
+        });
+        self.note(now, key, peer, StepKind::Offered);
+        desk.tell_executor(peer, ToExecutor::Offer(Box::new(offer)));
+    }
+
+    /// A peer asks for work.
+    pub(super) fn asked(&mut self, desk: &mut Desk<'_>, peer: NodeId, free: u32) {
+        let mut given = 0;
+        if desk.now >= self.full_until {
+            while given < free {
+                let Some(choice) = self.best_task(desk, peer) else {
+                    break;
+                };
+                self.offer(desk, &choice.run, choice.task, peer, choice.missing_bytes);
+                given += 1;
+            }
+        }
+        if given == 0 {
+            let retry_ms = NO_WORK_MS;
+            desk.tell_executor(peer, ToExecutor::NoWork { retry_ms });
+        }
+    }
+
+    /// The task that a peer which asks is given: of the run with least under way, the most urgent of those of which it
+    /// lacks least.
+    fn best_task(&self, desk: &Desk<'_>, peer: NodeId) -> Option<Choice> {
+        let mut runs: Vec<(&RunId, &OwnRun)> = self
+            .runs
+            .iter()
+            .filter(|(_, own)| own.mode == Mode::Swarm && own.run.is_going())
+            .collect();
+        runs.sort_by_key(|(_, own)| own.run.running_count());
+        runs.into_iter().find_map(|(run, own)| {
+            let choices = own
+                .run
+                .ready()
+                .take(SCAN)
+                .enumerate()
+                .filter_map(|(place, task)| {
+                    let missing_bytes =
+                        self.may_offer(desk, peer, run, task, (place, true)).ok()?;
+                    Some(Choice {
+                        run: run.clone(),
+                        task,
+                        missing_bytes,
+                    })
+                });
+            choices.min_by_key(|choice| choice.missing_bytes)
+        })
+    }
+
+    /// Own tasks that wait and that peers may take.
+    pub(crate) fn stealable(&self, desk: &Desk<'_>) -> u32 {
+        if desk.setup.profile.stealing != Stealing::Full {
+            return 0;
+        }
+        let waiting = self
+            .runs
+            .values()
+            .filter(|own| own.mode == Mode::Swarm && own.run.is_going())
+            .map(|own| own.run.ready_count());
+        u32::try_from(waiting.sum::<usize>()).unwrap_or(u32::MAX)
+    }
+
+    /// A lease of before a restart: its task is granted again under the same attempt, and its peer asked.
+    pub(super) fn reopen(
+        &mut self,
+        desk: &mut Desk<'_>,
+        run: &RunId,
+        open: &OpenLease,
+        needs: Arc<Requirements>,
+    ) {
+        let Some(own) = self.runs.get_mut(run) else {
+            return;
+        };
+        let Some(attempt) = own.run.grant(desk.now, open.task, open.attempt) else {
+            return;
+        };
+        let key = LeaseKey {
+            run: run.clone(),
+            task: open.task,
+            attempt,
+        };
+        let lease_ms = desk.setup.profile.lease_ms();
+        let hard = desk
+            .now
+            .after_ms(needs.timeout_ms.saturating_add(lease_ms.saturating_mul(2)));
+        let lease = Lease {
+            peer: open.peer,
+            nonce: open.nonce,
+            missing_bytes: needs.component_bytes.saturating_add(needs.input_bytes),
+            needs,
+            state: LeaseState::Held,
+            current: true,
+            have: Vec::new(),
+            offered: desk.now,
+            started: None,
+            until: desk.now.after_ms(lease_ms).min(hard),
+            hard,
+        };
+        if let Some(side) = own.sides.get_mut(&open.task) {
+            side.moves += 1;
+        }
+        self.leases.insert(key.clone(), lease);
+        desk.roster.granted(open.peer);
+        if desk.connected(open.peer) {
+            desk.tell_executor(open.peer, ToExecutor::Resume { keys: vec![key] });
+        } else {
+            desk.act(Action::Dial { peer: open.peer });
+        }
+    }
+
+    /// Tasks that fit neither this node nor any peer that is here are waited for, not for ever.
+    fn mind_homeless(&mut self, desk: &mut Desk<'_>) {
+        let mut due = Vec::new();
+        let mut next: Option<Tick> = None;
+        for (run, own) in &mut self.runs {
+            let ready: Vec<TaskId> = own.run.ready().take(SCAN).collect();
+            for task in ready {
+                let Some(side) = own.sides.get_mut(&task) else {
+                    continue;
+                };
+                if fits_here(desk, &side.needs) {
+                    continue;
+                }
+                let since = *side.homeless.get_or_insert(desk.now);
+                let until = since.after_ms(desk.setup.patience_ms);
+                if until <= desk.now {
+                    due.push((run.clone(), task, Arc::clone(&side.needs)));
+                } else {
+                    next = Some(next.map_or(until, |known| known.min(until)));
+                }
+            }
+        }
+        if let Some(next) = next {
+            self.look_at = Some(self.look_at.map_or(next, |known| known.min(next)));
+        }
+        for (run, task, needs) in due {
+            let labels: Vec<&str> = needs.labels.iter().map(AsRef::as_ref).collect();
+            let failure = Failure {
+                code: "mesh::no-eligible-node",
+                message: format!("no node can run it: it asks for {}", labels.join(", ")),
+            };
+            let attempt = Attempt::FIRST;
+            self.fail(desk, &LeaseKey { run, task, attempt }, failure);
+        }
+    }
+
+    /// When a lease that has begun counts as overdue: judged by what others of its task took, or by what was expected.
+    pub(super) fn overdue_at(&self, now: Tick, key: &LeaseKey) -> Option<Tick> {
+        let own = self.runs.get(&key.run)?;
+        let lease = self.leases.get(key)?;
+        let instance = own.plan.tasks.get(key.task.index())?;
+        let known = own.durations.get(&instance.task);
+        let usual = known
+            .and_then(super::Durations::p95)
+            .unwrap_or(lease.needs.estimate_ms);
+        let patience = usual.saturating_mul(OVERDUE_TIMES).max(MIN_OVERDUE_MS);
+        Some(lease.started.unwrap_or(now).after_ms(patience))
+    }
+
+    /// Begins a second attempt here beside one that is overdue elsewhere, where a slot has nothing else to do.
+    fn double(&mut self, desk: &mut Desk<'_>, foreign: u32) {
+        while let Some((at, key)) = self.overdue.first().cloned()
+            && at <= desk.now
+        {
+            self.overdue.remove(&(at, key.clone()));
+            if !self.may_double(desk, &key) {
+                continue;
+            }
+            // The usual time may be longer by now than it was when this was set down.
+            let later = self.overdue_at(desk.now, &key);
+            let busy = self.here.saturating_add(foreign) >= desk.setup.slots.max(1);
+            if busy || later.is_some_and(|later| later > desk.now) {
+                let again = desk.now.after_ms(MIN_OVERDUE_MS);
+                self.overdue
+                    .insert((later.map_or(again, |later| later.max(again)), key));
+                continue;
+            }
+            self.double_here(desk, &key);
+        }
+    }
+
+    fn may_double(&self, desk: &Desk<'_>, key: &LeaseKey) -> bool {
+        let running = self
+            .leases
+            .get(key)
+            .is_some_and(|lease| lease.current && lease.state == LeaseState::Running);
+        let side = self
+            .runs
+            .get(&key.run)
+            .and_then(|own| own.sides.get(&key.task));
+        let repeatable = side.is_some_and(|side| {
+            !side.doubled
+                && fits_here(desk, &side.needs)
+                && (side.needs.pure || faulty!(desk.faults, DoublesEffects))
+        });
+        running && repeatable
+    }
+
+    fn double_here(&mut self, desk: &mut Desk<'_>, key: &LeaseKey) {
+        let Some(own) = self.runs.get_mut(&key.run) else {
+            return;
+        };
+        let Some(attempt) = own.run.double(key.task, key.attempt) else {
+            return;
+        };
+        if let Some(side) = own.sides.get_mut(&key.task) {
+            side.doubled = true;
+            side.here = Some(attempt);
+        }
+        self.here += 1;
+        let peer = self.leases.update(key, |lease| {
+            lease.current = false;
+            lease.peer
+        });
+        if let Some(peer) = peer {
+            self.note(desk.now, key, peer, StepKind::Doubled);
+        }
+        let task = key.task;
+        desk.run(&key.run, run::Action::Execute { task, attempt });
+    }
+}
+
+/// Whether this node has what a task asks for.
+fn fits_here(desk: &Desk<'_>, needs: &Requirements) -> bool {
+    let labels = &desk.setup.capabilities.labels;
+    needs.labels.iter().all(|label| labels.contains(label))
+}
+
+/// Compressed bytes of a task's bundle that a peer lacks, as far as is known here.
+fn missing(desk: &Desk<'_>, peer: NodeId, needs: &Requirements) -> u64 {
+    let has = |digest: &Digest| desk.roster.has_blob(peer, *digest);
+    let known = needs.blobs.iter().filter(|blob| has(&blob.digest));
+    let known: u64 = known.fold(0, |sum, blob| sum.saturating_add(blob.bytes));
+    needs
+        .component_bytes
+        .saturating_add(needs.input_bytes)
+        .saturating_sub(known)
+}
+
+/// How long a task is expected to run: as others of it did, else as was said.
+fn estimate_ms(own: &OwnRun, task: TaskId) -> Option<u64> {
+    let instance = own.plan.tasks.get(task.index())?;
+    let ran = own
+        .durations
+        .get(&instance.task)
+        .and_then(super::Durations::mean);
+    let said = own
+        .sides
+        .get(&task)
+        .map(|side: &Side| side.needs.estimate_ms);
+    ran.or(said.filter(|ms| *ms > 0))
+}

@@ -1,0 +1,85 @@
+//! What many messages hold: the key of a lease, and the claim of a result. Called by the messages' own files.
+
+use super::input::Input;
+use super::output::{Output, Written};
+use super::{CODE, MESSAGE, RUN};
+use crate::consent::{Claim, RemoteOutcome};
+use crate::id::{Attempt, LeaseKey, RunId, TaskId};
+use crate::wire::WireError;
+
+pub(super) fn write_key(key: &LeaseKey, out: &mut Output) -> Written {
+    out.array(3)?;
+    out.text(RUN, key.run.as_str())?;
+    out.uint(key.task.0.into())?;
+    out.uint(key.attempt.0.into())
+}
+
+pub(super) fn read_key(input: &mut Input<'_>) -> Result<LeaseKey, WireError> {
+    input.array_of(3, "a lease: run, task and attempt")?;
+    let at = input.at();
+    let run = input.text(RUN)?;
+    Ok(LeaseKey {
+        run: RunId::new(&*run).map_err(|_| WireError::NotARunId { at })?,
+        task: TaskId(input.uint32()?),
+        attempt: Attempt(input.uint32()?),
+    })
+}
+
+pub(super) fn write_claim(claim: &Claim, out: &mut Output) -> Written {
+    out.map(8)?;
+    out.key(1)?.node(&claim.executor)?;
+    out.key(2)?.digest(&claim.task_digest)?;
+    out.key(3)?.uint(claim.nonce)?;
+    write_outcome(&claim.outcome, out.key(4)?)?;
+    out.key(5)?.digest(&claim.output)?;
+    out.key(6)?.uint(claim.output_bytes)?;
+    out.key(7)?.uint(claim.fuel)?;
+    out.key(8)?.uint(claim.wall_ms)
+}
+
+pub(super) fn read_claim(input: &mut Input<'_>) -> Result<Claim, WireError> {
+    input.map("a claim", |fields| {
+        Ok(Claim {
+            executor: fields.get(1, Input::node)?,
+            task_digest: fields.get(2, Input::digest)?,
+            nonce: fields.get(3, Input::uint)?,
+            outcome: fields.get(4, read_outcome)?,
+            output: fields.get(5, Input::digest)?,
+            output_bytes: fields.get(6, Input::uint)?,
+            fuel: fields.get(7, Input::uint)?,
+            wall_ms: fields.get(8, Input::uint)?,
+        })
+    })
+}
+
+fn write_outcome(outcome: &RemoteOutcome, out: &mut Output) -> Written {
+    match outcome {
+        RemoteOutcome::Passed => {
+            out.array(1)?;
+            out.uint(0)
+        }
+        RemoteOutcome::Failed { code, message } => {
+            out.array(3)?;
+            out.uint(1)?;
+            out.text(CODE, code)?;
+            out.text(MESSAGE, message)
+        }
+    }
+}
+
+fn read_outcome(input: &mut Input<'_>) -> Result<RemoteOutcome, WireError> {
+    let at = input.at();
+    let expected = "an outcome with its arguments";
+    match input.coded(expected)? {
+        (0, 0) => Ok(RemoteOutcome::Passed),
+        (1, 2) => Ok(RemoteOutcome::Failed {
+            code: input.text(CODE)?,
+            message: input.text(MESSAGE)?,
+        }),
+        (0 | 1, _) => Err(WireError::Expected { at, expected }),
+        (code, _) => Err(WireError::UnknownCode {
+            what: "an outcome",
+            code,
+        }),
+    }
+}
