@@ -10,6 +10,7 @@ mod page;
 mod process;
 mod profile;
 mod setup;
+mod sim;
 mod svg;
 mod tools;
 
@@ -25,7 +26,8 @@ usage: cargo xtask CHORE
   bench         the benchmarks, as ratios in one run [--quick] [--json] [ROW…]; in full, writes docs/src/performance.md
   profile       where a no-op task's time goes; writes docs/src/profile.md [--tasks N]
   instructions  the hot path's instructions against tests/benches/instructions.toml [--update]
-  ci            what CI runs: fmt, clippy, docs, dependencies, walls, test, then instructions
+  sim           the mesh in virtual time [--seeds N] [--scenario S] [--trace] [--mutants] [--rate]; --scale writes docs/src/scale.md
+  ci            what CI runs: fmt, clippy, docs, dependencies, walls, instructions, sim, test
   deps          licences, bans and sources of every dependency (deny.toml)
   walls         core stays pure, compiled code is loaded in one place, the book's links hold
 ";
@@ -43,6 +45,7 @@ fn main() -> ExitCode {
         "bench" => bench::run(rest),
         "profile" => profile::run(rest),
         "instructions" => instructions::run(rest),
+        "sim" => sim::run(rest),
         "ci" => ci(),
         "deps" => deps::run(),
         "walls" => checks::run(),
@@ -129,6 +132,10 @@ fn ci() -> Result {
     checks::run()?;
     say("instructions");
     instructions::run(&[])?;
+    say("the mesh in virtual time");
+    let words = |words: &[&str]| words.iter().map(ToString::to_string).collect::<Vec<_>>();
+    sim::run(&words(&["--seeds", "10000"]))?;
+    sim::run(&words(&["--mutants", "--seeds", "20000"]))?;
     // Last, so that the test runner's own lines close what CI prints.
     say("test");
     test(&[])

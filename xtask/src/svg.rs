@@ -1,7 +1,7 @@
 //! Bar charts and curves as SVG, for the book's pages. Pure: numbers in, text out; nothing is measured or written here.
 //!
 //! Own code, since two kinds of chart take less of it than a plotting library takes to build. The background is white
-//! whatever the book's theme, because an image cannot know the page it stands on. Called by `page` and `profile`.
+//! whatever the book's theme, because an image cannot know the page it stands on. Called by `page`, `profile` and `sim`.
 
 use std::fmt::Write;
 

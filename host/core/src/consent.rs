@@ -325,23 +325,22 @@ pub enum Offence {
     Oversize,
 }
 
-/// What the owner's journal knows of a lease that was under way when the node ended: given back when it starts again.
+/// What the owner's journal knows of a task's attempts when a run is resumed. Attempts that were offered are spent, however
+/// they ended: a number that was said once never means another lease.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct OpenLease {
+pub struct Spent {
     /// The instance.
     pub task: TaskId,
     /// Its highest attempt that was offered.
     pub attempt: Attempt,
-    /// To whom.
-    pub peer: NodeId,
-    /// With which nonce.
-    pub nonce: u64,
+    /// To whom and with which nonce, where that lease was under way.
+    pub open: Option<(NodeId, u64)>,
 }
 
 /// What must be durable before what depends on it is said. The node writes it and answers with its token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Record {
-    /// Owner: an attempt is about to be offered. Restored as an [`OpenLease`].
+    /// Owner: an attempt is about to be offered. Restored as [`Spent`].
     Offered {
         /// The lease.
         key: LeaseKey,
@@ -371,7 +370,7 @@ pub enum Record {
 /// A record that may go; nothing waits for that.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Forget {
-    /// The lease ended without a result.
+    /// The lease ended without a result. Its attempt stays spent until the run is over.
     Offered {
         /// Which.
         key: LeaseKey,

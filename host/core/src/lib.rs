@@ -21,6 +21,8 @@ pub mod profile;
 pub mod rng;
 pub mod roster;
 pub mod run;
+#[cfg(any(test, feature = "sim"))]
+pub mod sim;
 pub mod snapshot;
 pub mod template;
 pub mod time;

@@ -94,8 +94,7 @@ impl Desk<'_> {
 
     /// To a peer, where it is connected and not expelled.
     pub(crate) fn send(&mut self, peer: NodeId, message: Message) {
-        let shunned = self.roster.is_expelled(peer) && !faulty!(self.faults, TalksToExpelled);
-        if self.connected(peer) && !shunned {
+        if self.connected(peer) && !self.roster.is_expelled(peer) {
             self.actions.push(Action::Send { peer, message });
         }
     }
@@ -362,8 +361,10 @@ fn expel(
     peer: NodeId,
     offence: Offence,
 ) {
-    desk.roster.disconnected(desk.now, peer);
-    desk.roster.expel(peer);
+    if !faulty!(desk.faults, TalksToExpelled) {
+        desk.roster.disconnected(desk.now, peer);
+        desk.roster.expel(peer);
+    }
     desk.act(Action::Expel { peer, offence });
     owner.expelled(desk, peer);
     executor.expelled(desk, peer);

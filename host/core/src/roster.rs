@@ -204,6 +204,12 @@ impl Roster {
         self.index.busy
     }
 
+    /// How many are known, connected or not.
+    #[must_use]
+    pub fn known(&self) -> usize {
+        self.peers.len()
+    }
+
     /// How many are connected.
     #[must_use]
     pub fn connected_count(&self) -> usize {

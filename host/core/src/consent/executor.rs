@@ -14,9 +14,10 @@
 //! - A result is durable before it is told, and kept until its owner has it or does not want it.
 //! - Said again is done once: an offer, a resumption or an acknowledgement that is heard twice changes nothing.
 //!
-//! What only lived in memory when the node died is gone: its owner is told so when it asks. `seek` decides whom to ask
-//! for work. Called by [`crate::machine`]; performs nothing.
+//! What only lived in memory when the node died is gone: its owner is told so when it asks. `answer` decides
+//! about offers, `seek` whom to ask for work. Called by [`crate::machine`]; performs nothing.
 
+mod answer;
 mod seek;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -25,7 +26,7 @@ use std::sync::Arc;
 use crate::consent::{Claim, Forget, LostWhy, Offence, Offer, Record, ToExecutor, ToOwner};
 use crate::id::{Digest, LeaseKey, NodeId};
 use crate::machine::{Action, Desk, Event, Token, faulty};
-use crate::policy::{self, Consent, Host, OwnerSide, Reason};
+use crate::policy::{self, Reason};
 use crate::profile::Stealing;
 use crate::time::Tick;
 use seek::Seek;
@@ -56,7 +57,7 @@ enum State {
     /// The guest runs.
     Running { begun: bool },
     /// Its result is being made durable.
-    Recording(Box<Claim>),
+    Recording(Token, Box<Claim>),
     /// Its result waits for its owner.
     Outbox(Box<Claim>),
 }
@@ -152,7 +153,7 @@ impl Executor {
         match job.state {
             State::Asking => self.asked += 1,
             State::Fetching | State::Running { .. } => self.active += 1,
-            State::Recording(_) | State::Outbox(_) => self.outbox += 1,
+            State::Recording(..) | State::Outbox(_) => self.outbox += 1,
         }
         self.deadlines.insert((job.until, id.0, id.1.clone()));
         self.jobs.insert(id, job);
@@ -163,7 +164,7 @@ impl Executor {
         match job.state {
             State::Asking => self.asked -= 1,
             State::Fetching | State::Running { .. } => self.active -= 1,
-            State::Recording(_) | State::Outbox(_) => self.outbox -= 1,
+            State::Recording(..) | State::Outbox(_) => self.outbox -= 1,
         }
         self.deadlines.remove(&(job.until, id.0, id.1.clone()));
         Some(job)
@@ -221,106 +222,6 @@ impl Executor {
         *count > MAX_USELESS
     }
 
-    fn offered(&mut self, desk: &mut Desk<'_>, owner: NodeId, offer: Offer) {
-        self.seek.answered(owner);
-        let id = (owner, offer.key.clone());
-        if self.jobs.contains_key(&id) {
-            return self.resume(desk, id);
-        }
-        let have: Vec<u8> = offer
-            .needs
-            .blobs
-            .iter()
-            .zip(0u8..)
-            .filter(|(blob, _)| self.held.contains(&blob.digest))
-            .map(|(_, index)| index)
-            .collect();
-        let answer = self.may_accept(desk, owner, &offer, &have);
-        let offer = Arc::new(offer);
-        match answer {
-            Err(reason) => desk.tell_owner(owner, ToOwner::Decline { key: id.1, reason }),
-            Ok(Consent::Now) => self.accept(desk, id, offer, have),
-            Ok(Consent::AskUser) => {
-                let ask_ms = desk.setup.policy.ask_timeout_ms;
-                let job = Job {
-                    offer: Some(Arc::clone(&offer)),
-                    state: State::Asking,
-                    have,
-                    progress: (0, 0, Arc::from("")),
-                    until: desk.now.after_ms(ask_ms),
-                };
-                let key = id.1.clone();
-                self.insert(id, job);
-                desk.tell_owner(owner, ToOwner::Pending { key, ask_ms });
-                desk.act(Action::Ask { owner, offer });
-            }
-        }
-    }
-
-    fn may_accept(
-        &self,
-        desk: &Desk<'_>,
-        owner: NodeId,
-        offer: &Offer,
-        have: &[u8],
-    ) -> Result<Consent, Reason> {
-        if self.outbox >= MAX_OUTBOX || self.asked >= MAX_ASKED {
-            return Err(Reason::MaxConcurrent {
-                n: desk.setup.policy.max_concurrent,
-            });
-        }
-        let known = have
-            .iter()
-            .filter_map(|index| offer.needs.blobs.get(usize::from(*index)));
-        let known: u64 = known.fold(0, |sum, blob| sum.saturating_add(blob.bytes));
-        let bundle = offer
-            .needs
-            .component_bytes
-            .saturating_add(offer.needs.input_bytes);
-        let entry = desk.roster.get(owner);
-        let capabilities = entry.and_then(|entry| entry.capabilities.as_ref());
-        let host = Host {
-            profile: &desk.setup.profile,
-            policy: &desk.setup.policy,
-            labels: &desk.setup.capabilities.labels,
-            memory_mb: desk.setup.capabilities.memory_mb,
-            imports: &desk.setup.imports,
-            engine: &desk.setup.capabilities.engine,
-            state: desk.host,
-            running: match faulty!(desk.faults, NoConcurrencyLimit) {
-                true => 0,
-                false => self.active.max(self.seek.own_tasks_over(desk, self.active)),
-            },
-        };
-        let owner_side = OwnerSide {
-            capabilities,
-            trusted: entry.is_some_and(|entry| entry.trusted),
-        };
-        match policy::may_accept(&host, &owner_side, offer, bundle.saturating_sub(known)) {
-            Err(Reason::ArtifactOverCap { .. }) if faulty!(desk.faults, ExecutorIgnoresCap) => {
-                Ok(Consent::Now)
-            }
-            Err(Reason::ConsentNever) if faulty!(desk.faults, NoConsent) => Ok(Consent::Now),
-            Err(Reason::StealingDisabled) if faulty!(desk.faults, NoDirection) => Ok(Consent::Now),
-            answer => answer,
-        }
-    }
-
-    fn accept(&mut self, desk: &mut Desk<'_>, id: Id, offer: Arc<Offer>, have: Vec<u8>) {
-        let job = Job {
-            offer: Some(Arc::clone(&offer)),
-            state: State::Fetching,
-            have: have.clone(),
-            progress: (0, 0, Arc::from("")),
-            until: desk.now.after_ms(lease_ms(desk, &offer)),
-        };
-        let (owner, key) = id.clone();
-        self.insert(id, job);
-        desk.tell_owner(owner, ToOwner::Accept { key, have });
-        let cap = desk.cap(owner);
-        desk.act(Action::TakeBundle { owner, offer, cap });
-    }
-
     /// Ends whatever is under way for a lease. False where nothing was.
     fn drop_job(&mut self, desk: &mut Desk<'_>, id: Id) -> bool {
         let Some(job) = self.remove(&id) else {
@@ -332,7 +233,7 @@ impl Executor {
             State::Fetching | State::Running { .. } => {
                 desk.act(Action::DropForeign { owner, key });
             }
-            State::Recording(_) | State::Outbox(_) => {
+            State::Recording(..) | State::Outbox(_) => {
                 desk.act(Action::DropForeign {
                     owner,
                     key: key.clone(),
@@ -366,7 +267,7 @@ impl Executor {
                     desk.act(Action::TakeBundle { owner, offer, cap });
                 }
             }
-            State::Running { .. } | State::Recording(_) => {
+            State::Running { .. } | State::Recording(..) => {
                 desk.tell_owner(owner, ToOwner::Started { key });
             }
             State::Outbox(claim) => {
@@ -460,29 +361,6 @@ impl Executor {
         }
     }
 
-    fn decided(&mut self, desk: &mut Desk<'_>, id: Id, yes: bool) {
-        let Some(job) = self.jobs.get(&id) else {
-            return;
-        };
-        if !matches!(job.state, State::Asking) {
-            return;
-        }
-        let (offer, have) = (job.offer.clone(), job.have.clone());
-        self.remove(&id);
-        let Some(offer) = offer else {
-            return;
-        };
-        // What was true when the person was asked may not be any more.
-        let answer = match yes {
-            false => Err(Reason::UserDeclined),
-            true => self.may_accept(desk, id.0, &offer, &have),
-        };
-        match answer {
-            Ok(_) => self.accept(desk, id, offer, have),
-            Err(reason) => desk.tell_owner(id.0, ToOwner::Decline { key: id.1, reason }),
-        }
-    }
-
     fn arrived(&mut self, desk: &mut Desk<'_>, id: Id) {
         let Some(job) = self.jobs.get(&id) else {
             return;
@@ -571,11 +449,11 @@ impl Executor {
                 });
                 self.tokens.insert(token, id.clone());
                 self.change(&id, |job| {
-                    job.state = State::Recording(claim);
+                    job.state = State::Recording(token, claim);
                     job.until = Tick(u64::MAX);
                 });
                 if faulty!(desk.faults, TellBeforeDurable) {
-                    self.durable(desk, &id);
+                    self.durable(desk, token, &id);
                 }
             }
         }
@@ -586,20 +464,21 @@ impl Executor {
         let Some(id) = self.tokens.remove(&token) else {
             return false;
         };
-        self.durable(desk, &id);
+        self.durable(desk, token, &id);
         true
     }
 
-    fn durable(&mut self, desk: &mut Desk<'_>, id: &Id) {
+    fn durable(&mut self, desk: &mut Desk<'_>, token: Token, id: &Id) {
         let Some(job) = self.jobs.get(id) else {
             // Its owner did not want it meanwhile.
             let (owner, key) = id.clone();
             return desk.forget(Forget::Finished { owner, key });
         };
-        let State::Recording(claim) = &job.state else {
-            return;
+        // An owner that lies may have taken a lease back and granted it again meanwhile.
+        let claim = match &job.state {
+            State::Recording(recorded, claim) if *recorded == token => claim.clone(),
+            _ => return,
         };
-        let claim = claim.clone();
         self.change(id, |job| job.state = State::Outbox(claim));
         self.resume(desk, id.clone());
         if faulty!(desk.faults, ForgetWhenTold) {
@@ -612,7 +491,10 @@ impl Executor {
         let Some(id) = self.tokens.remove(&token) else {
             return false;
         };
-        if self.drop_job(desk, id.clone()) {
+        let awaited = self.jobs.get(&id).is_some_and(
+            |job| matches!(&job.state, State::Recording(recorded, _) if *recorded == token),
+        );
+        if awaited && self.drop_job(desk, id.clone()) {
             let (owner, key) = id;
             let why = LostWhy::DiskFull;
             desk.tell_owner(owner, ToOwner::Lost { key, why });
@@ -645,7 +527,7 @@ impl Executor {
                     desk.tell_owner(owner, ToOwner::Lost { key, why });
                 }
                 Some(State::Running { .. }) => self.say_progress(desk, &id),
-                Some(State::Recording(_) | State::Outbox(_)) => {
+                Some(State::Recording(..) | State::Outbox(_)) => {
                     self.change(&id, |job| job.until = Tick(u64::MAX));
                 }
                 None => {

@@ -28,7 +28,7 @@ mod settle;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::consent::{Forget, OpenLease};
+use crate::consent::{Forget, Spent, ToExecutor};
 use crate::id::{Attempt, LeaseKey, NodeId, RunId, TaskId};
 use crate::machine::{Desk, Event, Mode, Step, StepKind, Submission, Token, faulty};
 use crate::policy::Requirements;
@@ -60,6 +60,8 @@ const MAX_PAST: usize = 1024;
 #[derive(Debug)]
 struct Side {
     needs: Arc<Requirements>,
+    /// No attempt below this is granted: those were spent before a restart.
+    fence: Attempt,
     /// The attempt that runs here.
     here: Option<Attempt>,
     moves: u32,
@@ -79,8 +81,8 @@ struct OwnRun {
     mode: Mode,
     /// By instance: prepared, not settled.
     sides: BTreeMap<TaskId, Side>,
-    /// Leases of before a restart that wait for their task to be prepared.
-    open: BTreeMap<TaskId, OpenLease>,
+    /// What was offered before a restart, of tasks that are not prepared yet.
+    spent: BTreeMap<TaskId, Spent>,
     steps: BTreeMap<TaskId, Vec<Step>>,
     /// By declared task: how long its last results took, in milliseconds.
     durations: BTreeMap<usize, Durations>,
@@ -246,7 +248,7 @@ impl Owner {
             plan,
             mut options,
             mode,
-            open,
+            spent,
         } = submission;
         if self.runs.contains_key(&run) {
             return;
@@ -257,15 +259,18 @@ impl Owner {
         if mode != Mode::Solo {
             options.prepare_ahead = options.prepare_ahead.max(PREPARE_AHEAD);
         }
-        let open = match faulty!(desk.faults, OpenLeasesDropped) {
-            true => BTreeMap::new(),
-            false => open.into_iter().map(|lease| (lease.task, lease)).collect(),
-        };
+        let known = spent.into_iter().map(|mut known| {
+            if faulty!(desk.faults, OpenLeasesDropped) {
+                known.open = None;
+            }
+            (known.task, known)
+        });
+        let spent = known.collect();
         let own = OwnRun {
             run: Run::new(Arc::clone(&plan), options),
             mode,
             sides: BTreeMap::new(),
-            open,
+            spent,
             steps: BTreeMap::new(),
             durations: BTreeMap::new(),
             plan,
@@ -303,11 +308,17 @@ impl Owner {
         let Some(own) = self.runs.get_mut(run) else {
             return;
         };
+        let spent = own.spent.remove(&task);
         if own.run.settled(task).is_some() || own.run.attempt(task).is_none() {
+            if let Some(known) = spent {
+                self.settled_before(desk, run, &known);
+            }
             return;
         }
+        let next = spent.as_ref().map(|known| known.attempt.next());
         let side = Side {
             needs: Arc::clone(&needs),
+            fence: next.unwrap_or(Attempt::FIRST),
             here: None,
             moves: 0,
             losses: 0,
@@ -318,8 +329,27 @@ impl Owner {
         };
         own.sides.entry(task).or_insert(side);
         self.look = true;
-        if let Some(open) = own.open.remove(&task) {
-            self.reopen(desk, run, &open, needs);
+        if let Some(known) = spent
+            && let Some(holder) = known.open
+        {
+            let key = LeaseKey {
+                run: run.clone(),
+                task,
+                attempt: known.attempt,
+            };
+            self.reopen(desk, key, holder, needs);
+        }
+    }
+
+    /// A task's result was committed before a restart, and its executor perhaps not told.
+    fn settled_before(&self, desk: &mut Desk<'_>, run: &RunId, known: &Spent) {
+        if let Some((peer, _)) = known.open {
+            let key = LeaseKey {
+                run: run.clone(),
+                task: known.task,
+                attempt: known.attempt,
+            };
+            desk.tell_executor(peer, ToExecutor::Settled { key });
         }
     }
 

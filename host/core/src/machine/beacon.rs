@@ -11,7 +11,7 @@ use crate::id::NodeId;
 use crate::profile::Link;
 use crate::time::Tick;
 
-/// Up to so many connected peers are told directly.
+/// In a mesh of up to so many other nodes each connected one is told directly. In a larger one nobody is connected to all.
 const DIRECT_PEERS: usize = 50;
 /// The least time between two beacons, as a part of the tick: a second on a lan.
 const CHANGES_PER_TICK: u64 = 60;
@@ -57,7 +57,7 @@ impl Herald {
             return;
         }
         let was_busy = self.said.as_ref().is_some_and(|(_, said)| said.queued > 0);
-        if desk.roster.connected_count() <= DIRECT_PEERS {
+        if desk.roster.known() <= DIRECT_PEERS {
             let peers: Vec<_> = desk
                 .roster
                 .iter()
@@ -79,7 +79,7 @@ impl Herald {
 /// The profile's tick, adapted to what the links are like on average; in a large mesh as it is.
 fn tick_ms(desk: &Desk<'_>) -> u64 {
     let preset = desk.setup.profile.tick_ms;
-    if desk.roster.connected_count() > DIRECT_PEERS {
+    if desk.roster.known() > DIRECT_PEERS {
         return preset;
     }
     let links = desk

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use crate::consent::{
-    Beacon, Capabilities, Claim, Forget, LostWhy, Message, Offence, Offer, OpenLease, Record,
+    Beacon, Capabilities, Claim, Forget, LostWhy, Message, Offence, Offer, Record, Spent,
 };
 use crate::expand::Plan;
 use crate::id::{Attempt, Digest, LeaseKey, NodeId, RunId, TaskId};
@@ -37,8 +37,8 @@ pub struct Submission {
     pub options: RunOptions,
     /// How far it reaches.
     pub mode: Mode,
-    /// Where it is resumed: leases that were under way.
-    pub open: Vec<OpenLease>,
+    /// Where it is resumed: attempts that were offered before.
+    pub spent: Vec<Spent>,
 }
 
 /// Names a record that is being made durable.

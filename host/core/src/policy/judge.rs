@@ -49,9 +49,9 @@ pub struct Moving {
 ///
 /// In this order: what the task says of itself (secret, then to stay, or not to be taken by who asks); which way work flows
 /// at either end (only a `Full` owner gives any away; a peer must be `Full`, or `ReceiveOnly` where it did not ask);
-/// trust (a stranger gets only pure tasks without grants); the peer's labels, for the task and then for the owner's policy;
-/// its memory, the larger of what the task needs and what the owner's policy asks for; the bytes that would flow
-/// ([`artifact_check`] with both profiles' limits and the owner's cap); the engine class; how many leases it has earned.
+/// trust (a stranger gets only pure tasks without grants); how many leases it has earned; the peer's labels, for the task
+/// and then for the owner's policy; its memory, the larger of what the task needs and what the owner's policy asks for; the
+/// bytes that would flow ([`artifact_check`] with both profiles' limits and the owner's cap); the engine class.
 ///
 /// # Errors
 /// The first reason against.
@@ -72,6 +72,9 @@ pub fn may_offer(
         Reason::StealingDisabled
     })?;
     trust(peer.trusted, needs)?;
+    ensure(peer.outstanding < peer.may_hold, || Reason::LeaseCap {
+        n: peer.may_hold,
+    })?;
     let wanted = needs.labels.iter().chain(&own.policy.require_labels);
     labels_present(wanted, &there.labels)?;
     let need_mb = needs.memory_mb.max(own.policy.min_memory_mb);
@@ -84,10 +87,7 @@ pub fn may_offer(
         missing: moving.missing_bytes,
     };
     artifact_check(limits, own.policy.max_artifact_bytes, sizes)?;
-    engine(needs, &there.engine)?;
-    ensure(peer.outstanding < peer.may_hold, || Reason::LeaseCap {
-        n: peer.may_hold,
-    })
+    engine(needs, &there.engine)
 }
 
 /// The executor, as it judges an offer.

@@ -3,14 +3,13 @@
 //! Every message names a lease. One that is live moves on; one that is not is answered and changes nothing; one that
 //! never was is an offence. Called by [`crate::machine`] through [`super::Owner`].
 
-use super::lease::LeaseState;
+use super::lease::{Lease, LeaseState};
 use super::{Owner, settle};
 use crate::consent::{Claim, LostWhy, Offence, ToExecutor, ToOwner};
 use crate::id::{LeaseKey, NodeId};
 use crate::machine::{Action, Desk, StepKind, faulty};
 use crate::policy::Reason;
 use crate::run;
-use crate::time::Tick;
 
 /// The longest that a person is waited for, in milliseconds, whatever the peer says.
 const MAX_ASK_MS: u64 = 120_000;
@@ -103,7 +102,7 @@ impl Owner {
             return Standing::Stale;
         }
         // Not prepared again since a restart: what is known of it waits for that.
-        if own.open.contains_key(&key.task) || !own.sides.contains_key(&key.task) {
+        if own.spent.contains_key(&key.task) || !own.sides.contains_key(&key.task) {
             return Standing::Unknown;
         }
         match own.run.attempt(key.task) {
@@ -171,6 +170,7 @@ impl Owner {
                 side.moves += 1;
             }
             self.note(now, key, peer, StepKind::Accepted);
+            self.watch_overdue(desk, key);
         }
         let cap = desk.cap(peer);
         desk.act(Action::SendBundle {
@@ -238,7 +238,7 @@ impl Owner {
                 desk.roster.learned_blob(peer, digest);
             }
             self.note(now, key, peer, StepKind::Started);
-            self.watch_overdue(now, key);
+            self.watch_overdue(desk, key);
         }
     }
 
@@ -320,6 +320,10 @@ impl Owner {
             self.lost(desk, peer, key, Some(LostWhy::Bundle));
             return None;
         }
+        if lease.state == LeaseState::Ended {
+            // It was counted as lost; now it counts again, until its result does.
+            desk.roster.granted(peer);
+        }
         self.fetch(desk, peer, key, claim);
         None
     }
@@ -344,6 +348,7 @@ impl Owner {
     /// A peer is here, perhaps again: what it holds is resumed.
     pub(crate) fn connected(&mut self, desk: &mut Desk<'_>, peer: NodeId) {
         self.look = true;
+        self.count_again(desk, peer);
         if faulty!(desk.faults, NoResume) {
             return;
         }
@@ -373,6 +378,19 @@ impl Owner {
         }
     }
 
+    /// Leases of before a restart were taken up when the roster did not know their peer: they count all the same.
+    fn count_again(&self, desk: &mut Desk<'_>, peer: NodeId) {
+        let keys = self.leases.of_peer(peer);
+        let held = keys
+            .iter()
+            .filter(|key| self.leases.get(key).is_some_and(Lease::is_outstanding))
+            .count();
+        let counted = desk.roster.get(peer).map_or(0, |entry| entry.outstanding);
+        for _ in usize::try_from(counted).unwrap_or(usize::MAX)..held {
+            desk.roster.granted(peer);
+        }
+    }
+
     /// A connection alone ends no lease: offers are void, what is held has the profile's grace.
     pub(crate) fn disconnected(&mut self, desk: &mut Desk<'_>, peer: NodeId) {
         let now = desk.now;
@@ -396,6 +414,8 @@ impl Owner {
             });
             if offered == Some(true) {
                 self.not_taken(desk, peer, &key, &Reason::NoAnswer);
+            } else {
+                self.watch_overdue(desk, &key);
             }
         }
     }
@@ -417,11 +437,10 @@ impl Owner {
         }
     }
 
-    /// When a lease that has begun should have ended, judged by others of its task.
-    pub(super) fn watch_overdue(&mut self, now: Tick, key: &LeaseKey) {
-        let Some(at) = self.overdue_at(now, key) else {
-            return;
-        };
-        self.overdue.insert((at, key.clone()));
+    /// When a lease that is held should have ended, judged by others of its task.
+    fn watch_overdue(&mut self, desk: &Desk<'_>, key: &LeaseKey) {
+        if let Some(at) = self.overdue_at(desk, key) {
+            self.overdue.insert((at, key.clone()));
+        }
     }
 }

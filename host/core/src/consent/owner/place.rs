@@ -8,11 +8,11 @@ use std::sync::Arc;
 
 use super::lease::{Lease, LeaseState};
 use super::{LOSSES_TO_STAY, MAX_LEASES, MAX_MOVES, OwnRun, Owner, Side, Then};
-use crate::consent::{Offer, OpenLease, Record, ToExecutor};
+use crate::consent::{Offer, Record, ToExecutor};
 use crate::id::{Attempt, Digest, LeaseKey, NodeId, RunId, TaskId};
 use crate::machine::{Action, Desk, Mode, StepKind, faulty};
 use crate::policy::{self, Moving, OwnSide, PeerSide, Reason, Requirements};
-use crate::profile::Stealing;
+use crate::profile::{Link, Stealing};
 use crate::run::{self, Failure};
 use crate::time::Tick;
 
@@ -24,6 +24,10 @@ const PEERS: usize = 8;
 const LOOK_AGAIN_MS: u64 = 2_000;
 /// A peer that asked in vain asks again after this, in milliseconds, at the earliest.
 const NO_WORK_MS: u64 = 2_000;
+/// What a task is taken to last that nobody knows anything of, in milliseconds.
+const ASSUMED_MS: u64 = 1_000;
+/// Round trips of one task's way: offer and answer, bundle and start, result, outputs.
+const ROUND_TRIPS: u64 = 3;
 /// No second attempt beside one that has run for less, in milliseconds.
 const MIN_OVERDUE_MS: u64 = 2_000;
 /// A straggler takes more than so many times what 95 of 100 take.
@@ -59,12 +63,13 @@ impl Owner {
             let Some(own) = self.runs.get_mut(&run) else {
                 return;
             };
-            let Some(attempt) = own.run.grant(desk.now, task, Attempt::FIRST) else {
+            let Some(side) = own.sides.get_mut(&task) else {
                 return;
             };
-            if let Some(side) = own.sides.get_mut(&task) {
-                side.here = Some(attempt);
-            }
+            let Some(attempt) = own.run.grant(desk.now, task, side.fence) else {
+                return;
+            };
+            side.here = Some(attempt);
             self.here += 1;
             desk.run(&run, run::Action::Execute { task, attempt });
         }
@@ -225,7 +230,7 @@ impl Owner {
             answer => answer?,
         }
         let bytes = missing_bytes.saturating_add(side.needs.output_bytes);
-        let transfer = policy::transfer_ms(bytes, &entry.link);
+        let transfer = way_ms(bytes, &entry.link);
         let remaining = self.remaining_ms(desk, own, task, place);
         if fits_here(desk, &side.needs) && !policy::worth_moving(transfer, remaining) {
             return Err(Reason::NotWorthIt);
@@ -233,15 +238,11 @@ impl Owner {
         Ok(missing_bytes)
     }
 
-    /// How long until a task would have ended here, in milliseconds; a very long time where nobody knows.
+    /// How long until a task would begin here, in milliseconds: running it takes as long here as elsewhere.
     fn remaining_ms(&self, desk: &Desk<'_>, own: &OwnRun, task: TaskId, place: usize) -> u64 {
-        let each = estimate_ms(own, task);
-        let ahead = u64::try_from(place).unwrap_or(u64::MAX);
-        let slots = u64::from(desk.setup.slots.max(1));
-        match each {
-            None => u64::MAX,
-            Some(each) => each.saturating_mul(ahead / slots + 1).saturating_add(each),
-        }
+        let each = estimate_ms(own, task).unwrap_or(ASSUMED_MS);
+        let turn = u64::try_from(place).unwrap_or(u64::MAX).saturating_add(1);
+        each.saturating_mul(turn) / u64::from(desk.setup.slots.max(1))
     }
 
     /// Grants a task to a peer and has that recorded; the offer follows when it is.
@@ -259,10 +260,10 @@ impl Owner {
         let Some(own) = self.runs.get_mut(run) else {
             return;
         };
-        let Some(attempt) = own.run.grant(desk.now, task, Attempt::FIRST) else {
+        let Some(side) = own.sides.get_mut(&task) else {
             return;
         };
-        let Some(side) = own.sides.get_mut(&task) else {
+        let Some(attempt) = own.run.grant(desk.now, task, side.fence) else {
             return;
         };
         side.homeless = None;
@@ -391,28 +392,23 @@ impl Owner {
     pub(super) fn reopen(
         &mut self,
         desk: &mut Desk<'_>,
-        run: &RunId,
-        open: &OpenLease,
+        key: LeaseKey,
+        (peer, nonce): (NodeId, u64),
         needs: Arc<Requirements>,
     ) {
-        let Some(own) = self.runs.get_mut(run) else {
+        let Some(own) = self.runs.get_mut(&key.run) else {
             return;
         };
-        let Some(attempt) = own.run.grant(desk.now, open.task, open.attempt) else {
+        if own.run.grant(desk.now, key.task, key.attempt) != Some(key.attempt) {
             return;
-        };
-        let key = LeaseKey {
-            run: run.clone(),
-            task: open.task,
-            attempt,
-        };
+        }
         let lease_ms = desk.setup.profile.lease_ms();
         let hard = desk
             .now
             .after_ms(needs.timeout_ms.saturating_add(lease_ms.saturating_mul(2)));
         let lease = Lease {
-            peer: open.peer,
-            nonce: open.nonce,
+            peer,
+            nonce,
             missing_bytes: needs.component_bytes.saturating_add(needs.input_bytes),
             needs,
             state: LeaseState::Held,
@@ -423,15 +419,15 @@ impl Owner {
             until: desk.now.after_ms(lease_ms).min(hard),
             hard,
         };
-        if let Some(side) = own.sides.get_mut(&open.task) {
+        if let Some(side) = own.sides.get_mut(&key.task) {
             side.moves += 1;
         }
         self.leases.insert(key.clone(), lease);
-        desk.roster.granted(open.peer);
-        if desk.connected(open.peer) {
-            desk.tell_executor(open.peer, ToExecutor::Resume { keys: vec![key] });
+        desk.roster.granted(peer);
+        if desk.connected(peer) {
+            desk.tell_executor(peer, ToExecutor::Resume { keys: vec![key] });
         } else {
-            desk.act(Action::Dial { peer: open.peer });
+            desk.act(Action::Dial { peer });
         }
     }
 
@@ -471,17 +467,27 @@ impl Owner {
         }
     }
 
-    /// When a lease that has begun counts as overdue: judged by what others of its task took, or by what was expected.
-    pub(super) fn overdue_at(&self, now: Tick, key: &LeaseKey) -> Option<Tick> {
+    /// When a lease that is held counts as overdue: judged by what others of its task took, or by what was expected. Whose
+    /// peer is away is overdue at once.
+    pub(super) fn overdue_at(&self, desk: &Desk<'_>, key: &LeaseKey) -> Option<Tick> {
         let own = self.runs.get(&key.run)?;
         let lease = self.leases.get(key)?;
         let instance = own.plan.tasks.get(key.task.index())?;
+        if !desk.connected(lease.peer) {
+            return Some(desk.now);
+        }
         let known = own.durations.get(&instance.task);
         let usual = known
             .and_then(super::Durations::p95)
             .unwrap_or(lease.needs.estimate_ms);
         let patience = usual.saturating_mul(OVERDUE_TIMES).max(MIN_OVERDUE_MS);
-        Some(lease.started.unwrap_or(now).after_ms(patience))
+        if let Some(started) = lease.started {
+            return Some(started.after_ms(patience));
+        }
+        let link = desk.roster.get(lease.peer).map(|entry| entry.link);
+        let way = way_ms(lease.missing_bytes, &link.unwrap_or_default());
+        let way = way.saturating_mul(OVERDUE_TIMES);
+        Some(lease.offered.after_ms(patience).after_ms(way))
     }
 
     /// Begins a second attempt here beside one that is overdue elsewhere, where a slot has nothing else to do.
@@ -494,7 +500,7 @@ impl Owner {
                 continue;
             }
             // The usual time may be longer by now than it was when this was set down.
-            let later = self.overdue_at(desk.now, &key);
+            let later = self.overdue_at(desk, &key);
             let busy = self.here.saturating_add(foreign) >= desk.setup.slots.max(1);
             if busy || later.is_some_and(|later| later > desk.now) {
                 let again = desk.now.after_ms(MIN_OVERDUE_MS);
@@ -507,10 +513,10 @@ impl Owner {
     }
 
     fn may_double(&self, desk: &Desk<'_>, key: &LeaseKey) -> bool {
-        let running = self
+        let held = self
             .leases
             .get(key)
-            .is_some_and(|lease| lease.current && lease.state == LeaseState::Running);
+            .is_some_and(|lease| lease.current && lease.is_held());
         let side = self
             .runs
             .get(&key.run)
@@ -520,7 +526,7 @@ impl Owner {
                 && fits_here(desk, &side.needs)
                 && (side.needs.pure || faulty!(desk.faults, DoublesEffects))
         });
-        running && repeatable
+        held && repeatable
     }
 
     fn double_here(&mut self, desk: &mut Desk<'_>, key: &LeaseKey) {
@@ -545,6 +551,14 @@ impl Owner {
         let task = key.task;
         desk.run(&key.run, run::Action::Execute { task, attempt });
     }
+}
+
+/// What a task's way to a peer and back costs beyond running it, in milliseconds.
+fn way_ms(bytes: u64, link: &Link) -> u64 {
+    let trips = u64::from(link.rtt_ms).saturating_mul(ROUND_TRIPS);
+    policy::transfer_ms(bytes, link)
+        .saturating_add(trips)
+        .saturating_add(u64::from(link.jitter_ms).saturating_mul(ROUND_TRIPS))
 }
 
 /// Whether this node has what a task asks for.

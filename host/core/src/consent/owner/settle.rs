@@ -398,7 +398,8 @@ impl Owner {
             side.losses += 1;
         }
         // A pure task's result is as good when it is late.
-        if lease.needs.pure && consented && why.is_none() {
+        let welcome = lease.needs.pure || faulty!(desk.faults, NoFence);
+        if welcome && consented && why.is_none() {
             lease.state = LeaseState::Ended;
             lease.current = false;
             self.leases.insert(key.clone(), lease);

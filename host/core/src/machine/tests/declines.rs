@@ -2,6 +2,7 @@
 //! from offering.
 
 use super::pair::{EXECUTOR, OWNER, Pair, Way, id, run_id};
+use crate::consent::{Message, ToOwner};
 use crate::id::TaskId;
 use crate::machine::{Event, Setup, StepKind};
 use crate::policy::{ConsentMode, HostState, Reason, Requirements};
@@ -157,4 +158,81 @@ fn moving_that_costs_more_than_waiting() {
         needs.estimate_ms = 1;
         needs.input_bytes = 1 << 40;
     });
+}
+
+#[test]
+fn a_stranger_gets_no_task_with_grants() {
+    let mut pair = Pair::of([ProfileKind::Lan; 2], |_, needs| {
+        needs.grants.push(Arc::from("clock"));
+    });
+    pair.trusted = false;
+    pair.begin(Way::Dispatch);
+    pair.pass(1000);
+    assert_eq!(pair.lines(), ["owner: runs 0#1 here"]);
+    let steps = pair.machines[OWNER].steps(&run_id(), TaskId(1));
+    assert_eq!(steps[0].what, StepKind::NotOffered(Reason::NotTrusted));
+}
+
+#[test]
+fn a_peer_that_has_earned_one_lease_gets_one() {
+    let mut pair = Pair::of([ProfileKind::Lan; 2], |setups, _| {
+        setups[EXECUTOR].slots = 4;
+        setups[EXECUTOR].policy.max_concurrent = 4;
+    });
+    pair.tasks = 6;
+    pair.hold.insert("guest");
+    pair.begin(Way::Dispatch);
+    let offers = |pair: &mut Pair| {
+        let lines = pair.lines();
+        lines.iter().filter(|line| line.contains("→ Offer")).count()
+    };
+    assert_eq!(offers(&mut pair), 1);
+    // A promise kept earns one more.
+    pair.release("guest");
+    pair.hold.insert("guest");
+    assert!(offers(&mut pair) >= 2);
+}
+
+/// The executor says that it lost the task's current attempt.
+fn lose(pair: &mut Pair, attempt: u32) {
+    let message = Message::ToOwner(ToOwner::Lost {
+        key: super::pair::key(1, attempt),
+        why: crate::consent::LostWhy::Unknown,
+    });
+    let peer = id(EXECUTOR);
+    pair.event(OWNER, Event::Received { peer, message });
+}
+
+#[test]
+fn a_task_that_was_lost_cools_down_and_stays_after_the_second_time() {
+    let mut pair = Pair::of([ProfileKind::Lan; 2], |setups, _| {
+        setups[EXECUTOR].slots = 2;
+    });
+    pair.hold.insert("guest");
+    pair.begin(Way::Dispatch);
+    lose(&mut pair, 1);
+    pair.lines();
+    pair.pass(25_000);
+    let lines = pair.lines();
+    assert!(
+        !lines.iter().any(|line| line.contains("Offer")),
+        "{lines:?}"
+    );
+    pair.pass(20_000);
+    let lines = pair.lines();
+    assert!(
+        lines.contains(&"owner → Offer r/1#2".to_owned()),
+        "{lines:?}"
+    );
+    lose(&mut pair, 2);
+    pair.lines();
+    pair.pass(600_000);
+    let lines = pair.lines();
+    assert!(
+        !lines.iter().any(|line| line.contains("Offer")),
+        "{lines:?}"
+    );
+    let steps = pair.machines[OWNER].steps(&run_id(), TaskId(1));
+    let last = &steps.last().unwrap().what;
+    assert_eq!(*last, StepKind::NotOffered(Reason::MovedTooOften));
 }

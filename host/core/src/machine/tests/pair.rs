@@ -48,6 +48,7 @@ pub(super) struct Pair {
     pub(super) machines: Vec<Machine>,
     pub(super) setups: Vec<Setup>,
     pub(super) connected: bool,
+    pub(super) trusted: bool,
     /// What was said and done, a line each.
     pub(super) log: Vec<String>,
     /// Kinds of actions that wait for the test: `persist`, `bundle`, `guest`, `fetch`, `deliver`, `idle`,
@@ -134,6 +135,7 @@ impl Pair {
             machines: setups.iter().cloned().map(Machine::new).collect(),
             setups,
             connected: false,
+            trusted: true,
             log: Vec::new(),
             hold: BTreeSet::from(["local"]),
             held: VecDeque::new(),
@@ -171,7 +173,7 @@ impl Pair {
         }
     }
 
-    pub(super) fn submit(&mut self, open: Vec<crate::consent::OpenLease>) {
+    pub(super) fn submit(&mut self, spent: Vec<crate::consent::Spent>) {
         let text = format!(
             "schema = \"sykli-wasm/1\"\n[task.t]\ncomponent = \"x.wasm\"\nforeach = {{ shards = {} }}\n",
             self.tasks
@@ -186,7 +188,7 @@ impl Pair {
                 ..RunOptions::default()
             },
             mode: self.mode,
-            open,
+            spent,
         };
         self.event(OWNER, Event::Submit(Box::new(submission)));
     }
@@ -199,7 +201,7 @@ impl Pair {
                 peer: id(other),
                 capabilities: Box::new(self.setups[other].capabilities.clone()),
                 link: Link::of(ProfileKind::Lan),
-                trusted: true,
+                trusted: self.trusted,
             };
             self.tell(node, event);
         }
@@ -447,7 +449,7 @@ pub(super) fn claim(offer: &Offer) -> Claim {
         output: Digest::of(b"out"),
         output_bytes: 100,
         fuel: 7,
-        wall_ms: 5,
+        wall_ms: 5_000,
     }
 }
 

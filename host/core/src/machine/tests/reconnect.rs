@@ -2,7 +2,7 @@
 //! finished work is not done twice.
 
 use super::pair::{EXECUTOR, OWNER, Pair, Way, id};
-use crate::consent::{OpenLease, Record};
+use crate::consent::{Record, Spent};
 use crate::id::{Attempt, TaskId};
 use crate::profile::ProfileKind;
 use crate::run::SettledKind;
@@ -162,15 +162,14 @@ fn an_executor_that_dies_with_a_result_delivers_it_after() {
 }
 
 /// The leases of an owner's disk that no result ended.
-fn open(pair: &Pair) -> Vec<OpenLease> {
+fn open(pair: &Pair) -> Vec<Spent> {
     let records = pair.disks[OWNER].iter();
     records
         .filter_map(|record| match record {
-            Record::Offered { key, peer, nonce } => Some(OpenLease {
+            Record::Offered { key, peer, nonce } => Some(Spent {
                 task: key.task,
                 attempt: key.attempt,
-                peer: *peer,
-                nonce: *nonce,
+                open: Some((*peer, *nonce)),
             }),
             _ => None,
         })

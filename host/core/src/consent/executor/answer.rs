@@ -1,0 +1,137 @@
+//! Which offers are taken: by policy, or by asking the person whose machine it is.
+//!
+//! Asked again where a person has said yes: what held when the question was put may not any more. Called by
+//! [`super::Executor`].
+
+use std::sync::Arc;
+
+use super::{Executor, Id, Job, MAX_ASKED, MAX_OUTBOX, State, lease_ms};
+use crate::consent::{Offer, ToOwner};
+use crate::id::NodeId;
+use crate::machine::{Action, Desk, faulty};
+use crate::policy::{self, Consent, Host, OwnerSide, Reason};
+
+impl Executor {
+    pub(super) fn offered(&mut self, desk: &mut Desk<'_>, owner: NodeId, offer: Offer) {
+        self.seek.answered(owner);
+        let id = (owner, offer.key.clone());
+        if self.jobs.contains_key(&id) {
+            return self.resume(desk, id);
+        }
+        let have: Vec<u8> = offer
+            .needs
+            .blobs
+            .iter()
+            .zip(0u8..)
+            .filter(|(blob, _)| self.held.contains(&blob.digest))
+            .map(|(_, index)| index)
+            .collect();
+        let answer = self.may_accept(desk, owner, &offer, &have);
+        let offer = Arc::new(offer);
+        match answer {
+            Err(reason) => desk.tell_owner(owner, ToOwner::Decline { key: id.1, reason }),
+            Ok(Consent::Now) => self.accept(desk, id, offer, have),
+            Ok(Consent::AskUser) => {
+                let ask_ms = desk.setup.policy.ask_timeout_ms;
+                let job = Job {
+                    offer: Some(Arc::clone(&offer)),
+                    state: State::Asking,
+                    have,
+                    progress: (0, 0, Arc::from("")),
+                    until: desk.now.after_ms(ask_ms),
+                };
+                let key = id.1.clone();
+                self.insert(id, job);
+                desk.tell_owner(owner, ToOwner::Pending { key, ask_ms });
+                desk.act(Action::Ask { owner, offer });
+            }
+        }
+    }
+
+    fn may_accept(
+        &self,
+        desk: &Desk<'_>,
+        owner: NodeId,
+        offer: &Offer,
+        have: &[u8],
+    ) -> Result<Consent, Reason> {
+        if self.outbox >= MAX_OUTBOX || self.asked >= MAX_ASKED {
+            return Err(Reason::MaxConcurrent {
+                n: desk.setup.policy.max_concurrent,
+            });
+        }
+        let known = have
+            .iter()
+            .filter_map(|index| offer.needs.blobs.get(usize::from(*index)));
+        let known: u64 = known.fold(0, |sum, blob| sum.saturating_add(blob.bytes));
+        let bundle = offer
+            .needs
+            .component_bytes
+            .saturating_add(offer.needs.input_bytes);
+        let entry = desk.roster.get(owner);
+        let capabilities = entry.and_then(|entry| entry.capabilities.as_ref());
+        let host = Host {
+            profile: &desk.setup.profile,
+            policy: &desk.setup.policy,
+            labels: &desk.setup.capabilities.labels,
+            memory_mb: desk.setup.capabilities.memory_mb,
+            imports: &desk.setup.imports,
+            engine: &desk.setup.capabilities.engine,
+            state: desk.host,
+            running: match faulty!(desk.faults, NoConcurrencyLimit) {
+                true => 0,
+                false => self.active.max(self.seek.own_tasks_over(desk, self.active)),
+            },
+        };
+        let owner_side = OwnerSide {
+            capabilities,
+            trusted: entry.is_some_and(|entry| entry.trusted),
+        };
+        match policy::may_accept(&host, &owner_side, offer, bundle.saturating_sub(known)) {
+            Err(Reason::ArtifactOverCap { .. }) if faulty!(desk.faults, ExecutorIgnoresCap) => {
+                Ok(Consent::Now)
+            }
+            Err(Reason::ConsentNever) if faulty!(desk.faults, NoConsent) => Ok(Consent::Now),
+            Err(Reason::StealingDisabled) if faulty!(desk.faults, NoDirection) => Ok(Consent::Now),
+            answer => answer,
+        }
+    }
+
+    fn accept(&mut self, desk: &mut Desk<'_>, id: Id, offer: Arc<Offer>, have: Vec<u8>) {
+        let job = Job {
+            offer: Some(Arc::clone(&offer)),
+            state: State::Fetching,
+            have: have.clone(),
+            progress: (0, 0, Arc::from("")),
+            until: desk.now.after_ms(lease_ms(desk, &offer)),
+        };
+        let (owner, key) = id.clone();
+        self.insert(id, job);
+        desk.tell_owner(owner, ToOwner::Accept { key, have });
+        let cap = desk.cap(owner);
+        desk.act(Action::TakeBundle { owner, offer, cap });
+    }
+
+    pub(super) fn decided(&mut self, desk: &mut Desk<'_>, id: Id, yes: bool) {
+        let Some(job) = self.jobs.get(&id) else {
+            return;
+        };
+        if !matches!(job.state, State::Asking) {
+            return;
+        }
+        let (offer, have) = (job.offer.clone(), job.have.clone());
+        self.remove(&id);
+        let Some(offer) = offer else {
+            return;
+        };
+        // What was true when the person was asked may not be any more.
+        let answer = match yes {
+            false => Err(Reason::UserDeclined),
+            true => self.may_accept(desk, id.0, &offer, &have),
+        };
+        match answer {
+            Ok(_) => self.accept(desk, id, offer, have),
+            Err(reason) => desk.tell_owner(id.0, ToOwner::Decline { key: id.1, reason }),
+        }
+    }
+}
