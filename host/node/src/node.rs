@@ -5,7 +5,7 @@
 
 use std::io;
 use std::path::PathBuf;
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock};
 
 use sykli_core::diagnostic::Diagnostic;
 use sykli_runtime::{Engine, EngineConfig, EngineError, LoadError};
@@ -31,9 +31,9 @@ pub struct NodeSettings {
 /// This machine's node: what every command works with.
 pub struct Node {
     settings: NodeSettings,
-    store: OnceLock<Store>,
-    journal: OnceLock<Journal>,
-    engine: OnceLock<Engine>,
+    store: Lazy<Store>,
+    journal: Lazy<Journal>,
+    engine: Lazy<Engine>,
 }
 
 /// Why an operation could not be done at all. A task's failure is none: it is in the operation's report.
@@ -237,9 +237,9 @@ impl Node {
     pub fn open(settings: NodeSettings) -> Result<Node, NodeError> {
         Ok(Node {
             settings,
-            store: OnceLock::new(),
-            journal: OnceLock::new(),
-            engine: OnceLock::new(),
+            store: Lazy::new(),
+            journal: Lazy::new(),
+            engine: Lazy::new(),
         })
     }
 
@@ -262,7 +262,8 @@ impl Node {
     /// # Errors
     /// Where its folder cannot be used.
     pub fn store(&self) -> Result<&Store, NodeError> {
-        get_or_try_init(&self.store, || Ok(Store::open(&self.settings.dirs.cache)?))
+        self.store
+            .get_or_try_init(|| Ok(Store::open(&self.settings.dirs.cache)?))
     }
 
     /// The journal of runs.
@@ -270,9 +271,8 @@ impl Node {
     /// # Errors
     /// Where its folder cannot be used.
     pub fn journal(&self) -> Result<&Journal, NodeError> {
-        get_or_try_init(&self.journal, || {
-            Ok(Journal::open(&self.settings.dirs.state)?)
-        })
+        self.journal
+            .get_or_try_init(|| Ok(Journal::open(&self.settings.dirs.state)?))
     }
 
     /// The engine that guests run on.
@@ -280,7 +280,7 @@ impl Node {
     /// # Errors
     /// Where this machine cannot run one.
     pub(crate) fn engine(&self) -> Result<&Engine, NodeError> {
-        get_or_try_init(&self.engine, || {
+        self.engine.get_or_try_init(|| {
             let cache = &self.settings.dirs.cache;
             let (code, spool) = (cache.join("code"), cache.join("tmp"));
             for folder in [cache, &code, &spool] {
@@ -296,14 +296,32 @@ impl Node {
     }
 }
 
-/// Two threads that come first at once both open; one of the two is kept.
-fn get_or_try_init<T>(
-    cell: &OnceLock<T>,
-    open: impl FnOnce() -> Result<T, NodeError>,
-) -> Result<&T, NodeError> {
-    if let Some(open) = cell.get() {
-        return Ok(open);
+/// What is opened when it is first needed; whoever comes meanwhile waits for it.
+struct Lazy<T> {
+    cell: OnceLock<T>,
+    opening: Mutex<()>,
+}
+
+impl<T> Lazy<T> {
+    fn new() -> Lazy<T> {
+        Lazy {
+            cell: OnceLock::new(),
+            opening: Mutex::new(()),
+        }
     }
-    let opened = open()?;
-    Ok(cell.get_or_init(|| opened))
+
+    fn get_or_try_init(
+        &self,
+        open: impl FnOnce() -> Result<T, NodeError>,
+    ) -> Result<&T, NodeError> {
+        if let Some(open) = self.cell.get() {
+            return Ok(open);
+        }
+        let _opening = crate::db::lock(&self.opening);
+        if let Some(open) = self.cell.get() {
+            return Ok(open);
+        }
+        let opened = open()?;
+        Ok(self.cell.get_or_init(|| opened))
+    }
 }

@@ -108,10 +108,13 @@ impl Node {
         interrupt: &Interrupt,
     ) -> Result<RunReport, NodeError> {
         let began = Instant::now();
-        // Neither needs the other, and each takes milliseconds. Why the engine could not be made is asked below.
+        // Each takes milliseconds and needs no other. Why one could not be made is asked where it is needed.
         let mut opened = std::thread::scope(|scope| {
-            // Without a thread it is made below.
-            let _ = std::thread::Builder::new().spawn_scoped(scope, || self.engine().map(|_| ()));
+            // Without a thread they are made there.
+            let _ = std::thread::Builder::new().spawn_scoped(scope, || {
+                let _ = self.store();
+                self.engine().map(|_| ())
+            });
             self.open_run(&request, Purpose::Run { events, interrupt })
         })?;
         for message in &opened.warnings {

@@ -114,7 +114,8 @@ impl DbFile {
         }
     }
 
-    fn take(&self) -> Result<Opened, CommitError> {
+    /// A connection that is idle, else a new one.
+    pub(crate) fn take(&self) -> Result<Opened, CommitError> {
         {
             let mut pool = lock(&self.pool);
             if let (Some(file), Some(connection)) = (pool.file, pool.idle.pop()) {
@@ -124,7 +125,8 @@ impl DbFile {
         self.connect()
     }
 
-    fn put_back(&self, opened: Opened) {
+    /// Keeps a connection for whoever comes next.
+    pub(crate) fn put_back(&self, opened: Opened) {
         let mut pool = lock(&self.pool);
         if pool.file != Some(opened.file) {
             pool.idle.clear();

@@ -125,9 +125,14 @@ impl JournalSink {
     }
 
     fn attempt(&mut self, ops: &[Op]) -> Result<(), CommitError> {
-        let mut opened = match self.opened.take() {
-            Some(opened) if self.db.is_current(opened.file) => opened,
-            _ => self.db.connect()?,
+        // The first time, the connection that read what there was.
+        let known = match self.opened.take() {
+            Some(opened) => opened,
+            None => self.db.take()?,
+        };
+        let mut opened = match self.db.is_current(known.file) {
+            true => known,
+            false => self.db.connect()?,
         };
         let outcome = apply_all(&mut opened.connection, &self.under_way, ops);
         let Err(fault) = outcome.map_err(|error| CommitError::of(&error)) else {
@@ -144,6 +149,14 @@ impl JournalSink {
             .map_err(|error| CommitError::of(&error))?;
         self.opened = Some(opened);
         Ok(())
+    }
+}
+
+impl Drop for JournalSink {
+    fn drop(&mut self) {
+        if let Some(opened) = self.opened.take() {
+            self.db.put_back(opened);
+        }
     }
 }
 
