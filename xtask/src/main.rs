@@ -119,6 +119,19 @@ fn ci() -> Result {
         "-D",
         "warnings",
     ])?;
+    // The simulator is no part of the product, so no other build has its feature.
+    cargo(&[
+        "clippy",
+        "--package",
+        "sykli-core",
+        "--features",
+        "sim",
+        "--all-targets",
+        "--quiet",
+        "--",
+        "-D",
+        "warnings",
+    ])?;
     say("docs");
     process::run(
         process::cargo_command()

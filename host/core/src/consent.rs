@@ -50,6 +50,7 @@
 //! [`crate::wire`] is how the messages look in transit.
 
 pub mod executor;
+mod meter;
 pub mod owner;
 
 use std::collections::BTreeSet;

@@ -23,6 +23,7 @@ mod seek;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
+use crate::consent::meter::Meter;
 use crate::consent::{Claim, Forget, LostWhy, Offence, Offer, Record, ToExecutor, ToOwner};
 use crate::id::{Digest, LeaseKey, NodeId};
 use crate::machine::{Action, Desk, Event, Token, faulty};
@@ -41,8 +42,6 @@ pub const MAX_HELD_BLOBS: usize = 8192;
 const WORDS_PER_LEASE: u64 = 4;
 /// The least time between two progress messages of a guest, in milliseconds.
 const MIN_WORD_MS: u64 = 1_000;
-/// Messages that an owner may send beyond its offers, a minute.
-const MAX_USELESS: u32 = 600;
 const MINUTE_MS: u64 = 60_000;
 
 /// A lease of another node's, by owner and key.
@@ -85,7 +84,7 @@ pub struct Executor {
     outbox: usize,
     held: BTreeSet<Digest>,
     held_order: VecDeque<Digest>,
-    useless: BTreeMap<NodeId, (Tick, u32)>,
+    useless: Meter,
     seek: Seek,
 }
 
@@ -206,20 +205,8 @@ impl Executor {
                 true
             }
         };
-        (!useful && self.is_flood(desk.now, owner)).then_some(Offence::Flood)
-    }
-
-    /// Messages about nothing are harmless, and a few are to be expected.
-    fn is_flood(&mut self, now: Tick, owner: NodeId) -> bool {
-        if self.useless.len() >= crate::roster::MAX_PEERS && !self.useless.contains_key(&owner) {
-            self.useless.pop_first();
-        }
-        let (since, count) = self.useless.entry(owner).or_insert((now, 0));
-        if now.ms_since(*since) > MINUTE_MS {
-            (*since, *count) = (now, 0);
-        }
-        *count += 1;
-        *count > MAX_USELESS
+        // Messages about nothing are harmless, and a few are to be expected.
+        (!useful && self.useless.is_flood(desk.now, owner)).then_some(Offence::Flood)
     }
 
     /// Ends whatever is under way for a lease. False where nothing was.

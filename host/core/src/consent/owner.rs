@@ -28,11 +28,12 @@ mod settle;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use crate::consent::meter::Meter;
 use crate::consent::{Forget, Spent, ToExecutor};
 use crate::id::{Attempt, LeaseKey, NodeId, RunId, TaskId};
 use crate::machine::{Desk, Event, Mode, Step, StepKind, Submission, Token, faulty};
 use crate::policy::Requirements;
-use crate::run::{self, Run, RunStatus, Verdict};
+use crate::run::{self, Counts, Run, RunOutcome, RunStatus, Verdict};
 use crate::snapshot::Snapshot;
 use crate::time::Tick;
 use lease::Leases;
@@ -149,8 +150,10 @@ pub struct Owner {
     full_until: Tick,
     /// Running leases by when they are overdue.
     overdue: BTreeSet<(Tick, LeaseKey)>,
-    /// By run and deadline: run timeouts are the runs' own.
+    /// What a run wants, kept for its room.
     buffer: Vec<run::Action>,
+    /// Questions for work that there was none of.
+    asked_in_vain: Meter,
 }
 
 impl Owner {
@@ -253,7 +256,11 @@ impl Owner {
         if self.runs.contains_key(&run) {
             return;
         }
-        self.make_room();
+        if !self.has_room() {
+            let (outcome, counts) = (RunOutcome::Failed, Counts::default());
+            let status = RunStatus { outcome, counts };
+            return desk.run(&run, run::Action::Finish { status });
+        }
         options.granted = true;
         options.slots = desk.setup.slots.max(1);
         if mode != Mode::Solo {
@@ -282,17 +289,15 @@ impl Owner {
         self.tell(desk, &run, run::Event::Begin);
     }
 
-    /// The oldest finished run makes room; where all go on there is one more.
-    fn make_room(&mut self) {
-        if self.runs.len() >= MAX_RUNS {
-            let done = self
-                .runs
-                .iter()
-                .find(|(_, own)| own.run.finished().is_some());
-            if let Some(run) = done.map(|(run, _)| run.clone()) {
-                self.runs.remove(&run);
-            }
+    /// Whether another run can be held. A finished one makes room.
+    fn has_room(&mut self) -> bool {
+        if self.runs.len() < MAX_RUNS {
+            return true;
         }
+        let mut runs = self.runs.iter();
+        let done = runs.find(|(_, own)| own.run.finished().is_some());
+        let done = done.map(|(run, _)| run.clone());
+        done.is_some_and(|run| self.runs.remove(&run).is_some())
     }
 
     fn prepared(
@@ -512,7 +517,7 @@ impl Owner {
     #[cfg(any(test, feature = "sim"))]
     pub(crate) fn sanity_check(&self) {
         self.leases.sanity_check();
-        assert!(self.runs.len() <= MAX_RUNS.max(1) + 1, "runs");
+        assert!(self.runs.len() <= MAX_RUNS, "runs");
         assert!(self.leases.len() <= MAX_LEASES, "leases");
         let here = self
             .runs

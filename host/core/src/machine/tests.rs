@@ -205,3 +205,17 @@ fn an_offer_that_is_heard_twice_is_taken_once() {
     );
     assert_eq!(pair.machines[EXECUTOR].executor.running(), 1);
 }
+
+#[test]
+fn a_peer_that_asks_in_vain_without_end_is_expelled() {
+    let mut pair = Pair::of([crate::profile::ProfileKind::Lan; 2], |_, _| {});
+    pair.connect();
+    let peer = pair::id(EXECUTOR);
+    for _ in 0..601 {
+        let message = Message::ToOwner(ToOwner::Idle { free: u32::MAX });
+        pair.event(OWNER, Event::Received { peer, message });
+    }
+    let lines = pair.lines();
+    assert_eq!(lines.last().unwrap(), "owner: expels for Flood");
+    assert_eq!(lines.len(), 602, "a no for each question");
+}

@@ -284,6 +284,7 @@ impl Check {
             .map(|script| script.run.clone())
             .collect();
         for run in lost {
+            self.leases.forget_moves(&run);
             self.records.forget_memory(&run);
         }
     }

@@ -40,10 +40,12 @@ impl Owner {
         message: ToOwner,
     ) -> Option<Offence> {
         let Some(key) = message.key().cloned() else {
-            if let ToOwner::Idle { free } = message {
-                self.asked(desk, peer, free);
-            }
-            return None;
+            let ToOwner::Idle { free } = message else {
+                return None;
+            };
+            let in_vain = !self.asked(desk, peer, free);
+            let flood = in_vain && self.asked_in_vain.is_flood(desk.now, peer);
+            return flood.then_some(Offence::Flood);
         };
         match self.standing(peer, &key) {
             Standing::Forged => return Some(Offence::NeverGranted),
@@ -102,11 +104,15 @@ impl Owner {
             return Standing::Stale;
         }
         // Not prepared again since a restart: what is known of it waits for that.
-        if own.spent.contains_key(&key.task) || !own.sides.contains_key(&key.task) {
+        let Some(side) = own.sides.get(&key.task) else {
+            return Standing::Unknown;
+        };
+        if own.spent.contains_key(&key.task) {
             return Standing::Unknown;
         }
         match own.run.attempt(key.task) {
-            Some(current) if key.attempt > current => Standing::Forged,
+            // Below the fence it was granted before a restart.
+            Some(current) if key.attempt > current && key.attempt >= side.fence => Standing::Forged,
             _ => Standing::Stale,
         }
     }

@@ -329,8 +329,8 @@ impl Owner {
         desk.tell_executor(peer, ToExecutor::Offer(Box::new(offer)));
     }
 
-    /// A peer asks for work.
-    pub(super) fn asked(&mut self, desk: &mut Desk<'_>, peer: NodeId, free: u32) {
+    /// A peer asks for work. Whether it is given some.
+    pub(super) fn asked(&mut self, desk: &mut Desk<'_>, peer: NodeId, free: u32) -> bool {
         let mut given = 0;
         if desk.now >= self.full_until {
             while given < free {
@@ -345,6 +345,7 @@ impl Owner {
             let retry_ms = NO_WORK_MS;
             desk.tell_executor(peer, ToExecutor::NoWork { retry_ms });
         }
+        given > 0
     }
 
     /// The task that a peer which asks is given: of the run with least under way, the most urgent of those of which it

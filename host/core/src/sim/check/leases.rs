@@ -95,12 +95,15 @@ impl Books {
         self.expelled[node].clear();
         self.consented[node].clear();
         self.heard[node].clear();
-        for key in std::mem::take(&mut self.book[node]).into_keys() {
-            self.moves.remove(&(key.run, key.task));
-        }
+        self.book[node].clear();
         self.ended[node].clear();
         self.kept[node].clear();
         self.refused.clear();
+    }
+
+    /// What an owner that was killed does not know any more: how often its tasks moved.
+    pub(super) fn forget_moves(&mut self, run: &RunId) {
+        self.moves.retain(|(of, _), _| of != run);
     }
 
     pub(super) fn is_held(&self, node: usize, run: &RunId, task: TaskId) -> bool {
