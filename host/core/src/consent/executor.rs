@@ -273,9 +273,16 @@ impl Executor {
                     .get(&id)
                     .is_some_and(|job| matches!(job.state, State::Fetching));
                 // The owner asks for what it still knows of; a bundle flows only then.
-                if !fetching {
-                    self.resume(desk, id);
+                if fetching {
+                    continue;
                 }
+                let until = desk.now.after_ms(desk.setup.profile.lease_ms());
+                self.change(&id, |job| {
+                    if matches!(job.state, State::Outbox(_)) {
+                        job.until = until;
+                    }
+                });
+                self.resume(desk, id);
             }
         }
         self.seek.connected(desk, owner);
@@ -466,7 +473,11 @@ impl Executor {
             State::Recording(recorded, claim) if *recorded == token => claim.clone(),
             _ => return,
         };
-        self.change(id, |job| job.state = State::Outbox(claim));
+        let until = desk.now.after_ms(desk.setup.profile.lease_ms());
+        self.change(id, |job| {
+            job.state = State::Outbox(claim);
+            job.until = until;
+        });
         self.resume(desk, id.clone());
         if faulty!(desk.faults, ForgetWhenTold) {
             self.drop_job(desk, id.clone());
@@ -514,8 +525,15 @@ impl Executor {
                     desk.tell_owner(owner, ToOwner::Lost { key, why });
                 }
                 Some(State::Running { .. }) => self.say_progress(desk, &id),
-                Some(State::Recording(..) | State::Outbox(_)) => {
+                // Only the disk's answer ends this wait.
+                Some(State::Recording(..)) => {
                     self.change(&id, |job| job.until = Tick(u64::MAX));
+                }
+                // Its owner was perhaps not ready to say what becomes of it: it is told again, now and then.
+                Some(State::Outbox(_)) => {
+                    let until = desk.now.after_ms(desk.setup.profile.lease_ms());
+                    self.change(&id, |job| job.until = until);
+                    self.resume(desk, id);
                 }
                 None => {
                     self.deadlines.remove(&(at, owner, key));
