@@ -59,7 +59,7 @@ impl Seek {
     pub(super) fn no_work(&mut self, desk: &mut Desk<'_>, owner: NodeId, retry_ms: u64) {
         if matches!(self.asking, Asking::Asked(asked) if asked == owner) {
             self.asking = Asking::Nobody;
-            let most = desk.setup.profile.tick_ms;
+            let most = desk.setup.profile.tick_ms.max(PAUSE_MS);
             self.pause_ms = self.pause_ms.saturating_mul(2).clamp(PAUSE_MS, most);
             let pause = self.pause_ms.max(retry_ms.min(most));
             self.until = desk.now.after_ms(pause / 2 + desk.rng.below(pause));

@@ -144,7 +144,8 @@ impl Owner {
             if !first && lease.state != LeaseState::Held {
                 return None;
             }
-            let known = have
+            let said: std::collections::BTreeSet<u8> = have.iter().copied().collect();
+            let known = said
                 .iter()
                 .filter_map(|index| lease.needs.blobs.get(usize::from(*index)));
             let known: u64 = known.fold(0, |sum, blob| sum.saturating_add(blob.bytes));
@@ -157,6 +158,7 @@ impl Owner {
             lease.state = LeaseState::Held;
             if first {
                 let transfer = crate::policy::transfer_ms(all, &link).saturating_mul(4);
+                let transfer = transfer.min(settle::MAX_TRANSFER_MS);
                 let most = transfer
                     .saturating_add(lease.needs.timeout_ms)
                     .saturating_add(lease_ms.saturating_mul(2));
@@ -267,8 +269,12 @@ impl Owner {
         let (now, faults) = (desk.now, desk.faults);
         let lease_ms = desk.setup.profile.lease_ms();
         let current = self.leases.update(key, |lease| {
-            settle::renew(lease, now, lease_ms, faults);
-            lease.current && lease.is_held()
+            // Before it has accepted, and once it has a result, nothing that it says moves the deadline.
+            let runs = matches!(lease.state, LeaseState::Held | LeaseState::Running);
+            if runs {
+                settle::renew(lease, now, lease_ms, faults);
+            }
+            lease.current && runs
         });
         if current == Some(true) {
             let mut end = message.len().min(MAX_NOTE_BYTES);
@@ -338,9 +344,12 @@ impl Owner {
     fn fetch(&mut self, desk: &mut Desk<'_>, peer: NodeId, key: &LeaseKey, claim: Box<Claim>) {
         let until = settle::fetch_until(desk, peer, claim.output_bytes);
         self.leases.update(key, |lease| {
+            // The end is set when the result is first told of: fetching it again moves nothing.
+            if !matches!(lease.state, LeaseState::Fetching(_)) {
+                lease.hard = until;
+            }
             lease.state = LeaseState::Fetching(claim.clone());
-            lease.until = until;
-            lease.hard = lease.hard.max(until);
+            lease.until = until.min(lease.hard);
         });
         let cap = desk.cap(peer);
         desk.act(Action::FetchOutputs {
@@ -363,7 +372,7 @@ impl Owner {
         let mut resumed = Vec::new();
         for key in self.leases.of_peer(peer) {
             let fetching = self.leases.update(&key, |lease| {
-                if lease.is_held() {
+                if matches!(lease.state, LeaseState::Held | LeaseState::Running) {
                     settle::renew(lease, now, lease_ms, faults);
                 }
                 match &lease.state {
@@ -399,6 +408,7 @@ impl Owner {
 
     /// A connection alone ends no lease: offers are void, what is held has the profile's grace.
     pub(crate) fn disconnected(&mut self, desk: &mut Desk<'_>, peer: NodeId) {
+        self.look = true;
         let now = desk.now;
         let hidden = desk
             .roster

@@ -18,6 +18,8 @@ use crate::time::Tick;
 
 /// Ready tasks that are looked at for one decision.
 const SCAN: usize = 32;
+/// Ready tasks that are looked at for a slot here: those before it may all ask for other nodes.
+const SCAN_HERE: usize = 1024;
 /// Idle peers that are compared for one task.
 const PEERS: usize = 8;
 /// When ready tasks are looked at again because something cools down, in milliseconds.
@@ -84,7 +86,7 @@ impl Owner {
             .collect();
         runs.sort_by_key(|(_, own)| own.run.running_count());
         runs.into_iter().find_map(|(run, own)| {
-            let mut ready = own.run.ready().take(SCAN);
+            let mut ready = own.run.ready().take(SCAN_HERE);
             let fits = |task: &TaskId| {
                 let side = own.sides.get(task);
                 side.is_some_and(|side| fits_here(desk, &side.needs))
@@ -131,7 +133,9 @@ impl Owner {
             let Some((peer, missing)) = self.best_peer(desk, &peers, run, task, place) else {
                 continue;
             };
-            self.offer(desk, run, task, peer, missing);
+            if !self.offer(desk, run, task, peer, missing) {
+                return true;
+            }
             peers.retain(|peer| {
                 desk.roster
                     .get(*peer)
@@ -245,7 +249,7 @@ impl Owner {
         each.saturating_mul(turn) / u64::from(desk.setup.slots.max(1))
     }
 
-    /// Grants a task to a peer and has that recorded; the offer follows when it is.
+    /// Grants a task to a peer and has that recorded; the offer follows when it is. False where it cannot be.
     fn offer(
         &mut self,
         desk: &mut Desk<'_>,
@@ -253,18 +257,18 @@ impl Owner {
         task: TaskId,
         peer: NodeId,
         missing_bytes: u64,
-    ) {
+    ) -> bool {
         if self.leases.len() >= MAX_LEASES {
-            return;
+            return false;
         }
         let Some(own) = self.runs.get_mut(run) else {
-            return;
+            return false;
         };
         let Some(side) = own.sides.get_mut(&task) else {
-            return;
+            return false;
         };
         let Some(attempt) = own.run.grant(desk.now, task, side.fence) else {
-            return;
+            return false;
         };
         side.homeless = None;
         let key = LeaseKey {
@@ -297,6 +301,7 @@ impl Owner {
         if faulty!(desk.faults, OfferBeforeDurable) {
             self.say_offer(desk, &key);
         }
+        true
     }
 
     /// The record is durable: now it may be said.
@@ -337,7 +342,10 @@ impl Owner {
                 let Some(choice) = self.best_task(desk, peer) else {
                     break;
                 };
-                self.offer(desk, &choice.run, choice.task, peer, choice.missing_bytes);
+                let missing = choice.missing_bytes;
+                if !self.offer(desk, &choice.run, choice.task, peer, missing) {
+                    break;
+                }
                 given += 1;
             }
         }
@@ -442,7 +450,8 @@ impl Owner {
                 let Some(side) = own.sides.get_mut(&task) else {
                     continue;
                 };
-                if fits_here(desk, &side.needs) {
+                if fits_here(desk, &side.needs) || fits_a_peer(desk, &side.needs) {
+                    side.homeless = None;
                     continue;
                 }
                 let since = *side.homeless.get_or_insert(desk.now);
@@ -566,6 +575,21 @@ fn way_ms(bytes: u64, link: &Link) -> u64 {
 fn fits_here(desk: &Desk<'_>, needs: &Requirements) -> bool {
     let labels = &desk.setup.capabilities.labels;
     needs.labels.iter().all(|label| labels.contains(label))
+}
+
+/// Whether a peer that is here has what a task asks for, busy or not.
+fn fits_a_peer(desk: &Desk<'_>, needs: &Requirements) -> bool {
+    needs.mesh
+        && desk.roster.iter().any(|(_, entry)| {
+            let there = entry.capabilities.as_ref().filter(|_| entry.connected);
+            there.is_some_and(|there| {
+                needs
+                    .labels
+                    .iter()
+                    .all(|label| there.labels.contains(label))
+                    && needs.memory_mb <= there.memory_mb
+            })
+        })
 }
 
 /// Compressed bytes of a task's bundle that a peer lacks, as far as is known here.

@@ -21,6 +21,9 @@ const COMMIT_AGAIN_MS: u64 = 5_000;
 /// No offers for so long after one could not be made durable, in milliseconds.
 const FULL_MS: u64 = 10_000;
 
+/// The longest that a transfer is planned for, in milliseconds, whatever its size and its link are said to be.
+pub(super) const MAX_TRANSFER_MS: u64 = 6 * 3_600_000;
+
 /// A lease was heard of: it runs on, up to its hard end.
 pub(super) fn renew(lease: &mut Lease, now: Tick, lease_ms: u64, faults: Faults) {
     let until = now.after_ms(lease_ms);
@@ -52,6 +55,7 @@ pub(super) fn fetch_until(desk: &Desk<'_>, peer: NodeId, bytes: u64) -> Tick {
         .map(|entry| entry.link)
         .unwrap_or_default();
     let transfer = crate::policy::transfer_ms(bytes, &link).saturating_mul(4);
+    let transfer = transfer.min(MAX_TRANSFER_MS);
     let lease_ms = desk.setup.profile.lease_ms();
     desk.now.after_ms(lease_ms.max(transfer))
 }
@@ -195,7 +199,9 @@ impl Owner {
             (&claim.outcome, own.plan.tasks.get(key.task.index()))
         {
             let ran = own.durations.entry(instance.task).or_default();
-            ran.add(claim.wall_ms);
+            // How long it says that it took, but not longer than it was waited for here.
+            let waited = desk.now.ms_since(lease.started.unwrap_or(lease.offered));
+            ran.add(claim.wall_ms.min(waited));
         }
         let Some(attempt) = own.run.attempt(key.task) else {
             return;

@@ -253,3 +253,24 @@ fn a_task_that_fits_nobody_is_waited_for_and_then_fails() {
     pair.pass(2_000);
     assert_eq!(pair.settled[&TaskId(0)], SettledKind::Failed);
 }
+
+#[test]
+fn progress_of_what_was_never_accepted_moves_no_deadline() {
+    let mut pair = holding("deliver");
+    let peer = id(EXECUTOR);
+    for _ in 0..4 {
+        let message = Message::ToOwner(ToOwner::Progress {
+            key: key(1, 1),
+            done: 1,
+            total: 2,
+            message: std::sync::Arc::from("soon"),
+        });
+        pair.event(OWNER, Event::Received { peer, message });
+        pair.pass(500);
+    }
+    let lines = pair.lines();
+    assert!(
+        lines.contains(&"owner → Withdraw r/1#1".to_owned()),
+        "{lines:?}"
+    );
+}
