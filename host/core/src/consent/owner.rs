@@ -266,13 +266,10 @@ impl Owner {
         if mode != Mode::Solo {
             options.prepare_ahead = options.prepare_ahead.max(PREPARE_AHEAD);
         }
-        let known = spent.into_iter().map(|mut known| {
-            if faulty!(desk.faults, OpenLeasesDropped) {
-                known.open = None;
-            }
-            (known.task, known)
-        });
-        let spent = known.collect();
+        let spent = match faulty!(desk.faults, SpentDropped) {
+            true => BTreeMap::new(),
+            false => spent.into_iter().map(|known| (known.task, known)).collect(),
+        };
         let own = OwnRun {
             run: Run::new(Arc::clone(&plan), options),
             mode,

@@ -51,8 +51,8 @@ pub enum Fault {
     NoOfferTimeout,
     /// Owner: leases are not resumed after a connection was lost.
     NoResume,
-    /// Owner: leases of before a crash are not taken up again.
-    OpenLeasesDropped,
+    /// Owner: what was offered before a crash is not looked at.
+    SpentDropped,
     /// Owner: an answer that came too late is not answered.
     LateUnanswered,
     /// Both: an expelled peer is still talked to.
@@ -90,7 +90,7 @@ impl Fault {
         Fault::NoHardEnd,
         Fault::NoOfferTimeout,
         Fault::NoResume,
-        Fault::OpenLeasesDropped,
+        Fault::SpentDropped,
         Fault::LateUnanswered,
         Fault::TalksToExpelled,
         Fault::DoublesEffects,
