@@ -32,7 +32,7 @@ use crate::consent::owner::Owner;
 use crate::consent::{Capabilities, Claim, Forget, Message, Offence, Record, ToExecutor, ToOwner};
 use crate::id::{Digest, LeaseKey, NodeId, RunId, TaskId};
 use crate::policy::{HostState, Policy};
-use crate::profile::Profile;
+use crate::profile::{Link, Profile};
 use crate::rng::Rng;
 use crate::roster::Roster;
 use crate::run::{self, RunStatus};
@@ -109,6 +109,12 @@ impl Desk<'_> {
 
     pub(crate) fn connected(&self, peer: NodeId) -> bool {
         self.roster.get(peer).is_some_and(|entry| entry.connected)
+    }
+
+    /// The link to a peer, as far as it was measured.
+    pub(crate) fn link(&self, peer: NodeId) -> Link {
+        let entry = self.roster.get(peer);
+        entry.map(|entry| entry.link).unwrap_or_default()
     }
 
     /// The most compressed bytes that may flow for one task with a peer, both directions together.

@@ -60,6 +60,23 @@ pub struct Requirements {
     pub steal: bool,
 }
 
+impl Requirements {
+    /// The whole bundle, in compressed bytes.
+    #[must_use]
+    pub fn bundle_bytes(&self) -> u64 {
+        self.component_bytes.saturating_add(self.input_bytes)
+    }
+
+    /// What a node lacks of the bundle, in compressed bytes; `has` is asked for each named blob and its index.
+    #[must_use]
+    pub fn missing_bytes(&self, has: impl Fn(u8, &BlobRef) -> bool) -> u64 {
+        let named = self.blobs.iter().zip(0u8..);
+        let known = named.filter(|(blob, index)| has(*index, blob));
+        let known: u64 = known.fold(0, |sum, (blob, _)| sum.saturating_add(blob.bytes));
+        self.bundle_bytes().saturating_sub(known)
+    }
+}
+
 /// Why a task is not offered, or not taken.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Reason {

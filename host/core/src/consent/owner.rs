@@ -17,9 +17,11 @@
 //! - A peer that lost or declined a task is not offered it while it cools down; after two losses a task stays here where
 //!   it can; it moves at most [`MAX_MOVES`] times; after faults of the host on three nodes it fails.
 //!
-//! Routes to its parts: [`place`](self) decides where ready tasks go, `lease` holds the table, `settle` ends leases.
+//! Routes to its parts: `place` decides where ready tasks go, `double` when a second attempt begins, `messages` what is
+//! believed, `settle` ends leases, `lease` holds the table.
 //! Called by [`crate::machine`]; performs nothing.
 
+mod double;
 mod lease;
 mod messages;
 mod place;
@@ -166,6 +168,11 @@ impl Owner {
     pub(crate) fn ready_here(&self) -> u32 {
         let ready = self.runs.values().map(|own| own.run.ready_count());
         u32::try_from(ready.sum::<usize>()).unwrap_or(u32::MAX)
+    }
+
+    /// Ready tasks are looked at again by then.
+    fn look_by(&mut self, at: Tick) {
+        self.look_at = Some(self.look_at.map_or(at, |known| known.min(at)));
     }
 
     /// Something outside has changed that may let tasks go.

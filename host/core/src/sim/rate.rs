@@ -20,6 +20,8 @@ use crate::rng::Rng;
 use crate::run::{self, RunOptions, Verdict};
 use crate::time::Tick;
 
+/// What passes between two events, in milliseconds.
+const EVENT_MS: u64 = 20;
 /// Peers that take work.
 const PEERS: u8 = 8;
 
@@ -76,6 +78,8 @@ impl Rate {
             };
             self.owner.handle_into(now, event, &mut actions);
             count += 1;
+            // Guests are said to take time, so it has to pass: an owner believes no more than it waited.
+            now = now.after_ms(EVENT_MS);
             for action in actions.drain(..) {
                 self.answer(action, &mut events);
             }

@@ -60,14 +60,7 @@ impl Executor {
                 n: desk.setup.policy.max_concurrent,
             });
         }
-        let known = have
-            .iter()
-            .filter_map(|index| offer.needs.blobs.get(usize::from(*index)));
-        let known: u64 = known.fold(0, |sum, blob| sum.saturating_add(blob.bytes));
-        let bundle = offer
-            .needs
-            .component_bytes
-            .saturating_add(offer.needs.input_bytes);
+        let missing_bytes = offer.needs.missing_bytes(|index, _| have.contains(&index));
         let entry = desk.roster.get(owner);
         let capabilities = entry.and_then(|entry| entry.capabilities.as_ref());
         let host = Host {
@@ -87,7 +80,7 @@ impl Executor {
             capabilities,
             trusted: entry.is_some_and(|entry| entry.trusted),
         };
-        match policy::may_accept(&host, &owner_side, offer, bundle.saturating_sub(known)) {
+        match policy::may_accept(&host, &owner_side, offer, missing_bytes) {
             Err(Reason::ArtifactOverCap { .. }) if faulty!(desk.faults, ExecutorIgnoresCap) => {
                 Ok(Consent::Now)
             }

@@ -109,11 +109,7 @@ impl Seek {
         };
         let answer = desk.setup.policy.consent_timeout_ms;
         if desk.connected(victim) {
-            let link = desk
-                .roster
-                .get(victim)
-                .map(|entry| entry.link)
-                .unwrap_or_default();
+            let link = desk.link(victim);
             self.asking = Asking::Asked(victim);
             self.until = desk
                 .now

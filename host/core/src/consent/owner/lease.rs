@@ -46,7 +46,6 @@ pub(super) struct Lease {
     pub(super) current: bool,
     /// Compressed bytes of the bundle that the peer lacked, as far as is known.
     pub(super) missing_bytes: u64,
-    pub(super) have: Vec<u8>,
     pub(super) offered: Tick,
     pub(super) started: Option<Tick>,
     /// When it runs out unless it is renewed.

@@ -133,31 +133,18 @@ impl Owner {
 
     fn accepted(&mut self, desk: &mut Desk<'_>, peer: NodeId, key: &LeaseKey, have: Vec<u8>) {
         let (now, faults) = (desk.now, desk.faults);
-        let link = desk
-            .roster
-            .get(peer)
-            .map(|entry| entry.link)
-            .unwrap_or_default();
+        let link = desk.link(peer);
         let lease_ms = desk.setup.profile.lease_ms();
         let first = self.leases.update(key, |lease| {
             let first = matches!(lease.state, LeaseState::Offered | LeaseState::Pending);
             if !first && lease.state != LeaseState::Held {
                 return None;
             }
-            let said: std::collections::BTreeSet<u8> = have.iter().copied().collect();
-            let known = said
-                .iter()
-                .filter_map(|index| lease.needs.blobs.get(usize::from(*index)));
-            let known: u64 = known.fold(0, |sum, blob| sum.saturating_add(blob.bytes));
-            let all = lease
-                .needs
-                .component_bytes
-                .saturating_add(lease.needs.input_bytes);
-            lease.missing_bytes = all.saturating_sub(known);
-            lease.have.clone_from(&have);
+            lease.missing_bytes = lease.needs.missing_bytes(|index, _| have.contains(&index));
             lease.state = LeaseState::Held;
             if first {
-                let transfer = crate::policy::transfer_ms(all, &link).saturating_mul(4);
+                let transfer =
+                    crate::policy::transfer_ms(lease.needs.bundle_bytes(), &link).saturating_mul(4);
                 let transfer = transfer.min(settle::MAX_TRANSFER_MS);
                 let most = transfer
                     .saturating_add(lease.needs.timeout_ms)
@@ -170,9 +157,7 @@ impl Owner {
         let Some(Some(first)) = first else {
             return;
         };
-        for digest in self.named(key, &have) {
-            desk.roster.learned_blob(peer, digest);
-        }
+        self.learn(desk, peer, key, |index| have.contains(&index));
         if first {
             if let Some(side) = self.side(key) {
                 side.moves += 1;
@@ -189,14 +174,17 @@ impl Owner {
         });
     }
 
-    /// Digests of the blobs of a lease's offer that these indices name.
-    fn named(&self, key: &LeaseKey, have: &[u8]) -> Vec<crate::id::Digest> {
-        let blobs = self.leases.get(key).map(|lease| &lease.needs.blobs);
-        let named = blobs.into_iter().flat_map(|blobs| {
-            have.iter()
-                .filter_map(|index| Some(blobs.get(usize::from(*index))?.digest))
-        });
-        named.collect()
+    /// Keeps in mind which of the named blobs of a lease's offer the peer has.
+    fn learn(&self, desk: &mut Desk<'_>, peer: NodeId, key: &LeaseKey, has: impl Fn(u8) -> bool) {
+        let needs = self.leases.get(key).map(|lease| &lease.needs);
+        for (blob, index) in needs
+            .into_iter()
+            .flat_map(|needs| needs.blobs.iter().zip(0u8..))
+        {
+            if has(index) {
+                desk.roster.learned_blob(peer, blob.digest);
+            }
+        }
     }
 
     fn declined(&mut self, desk: &mut Desk<'_>, peer: NodeId, key: &LeaseKey, reason: Reason) {
@@ -242,21 +230,10 @@ impl Owner {
             begun
         });
         if begun == Some(true) {
-            for digest in self.all_named(key) {
-                desk.roster.learned_blob(peer, digest);
-            }
+            self.learn(desk, peer, key, |_| true);
             self.note(now, key, peer, StepKind::Started);
             self.watch_overdue(desk, key);
         }
-    }
-
-    fn all_named(&self, key: &LeaseKey) -> Vec<crate::id::Digest> {
-        let blobs = self.leases.get(key).map(|lease| lease.needs.blobs.iter());
-        blobs
-            .into_iter()
-            .flatten()
-            .map(|blob| blob.digest)
-            .collect()
     }
 
     fn progressed(
@@ -450,13 +427,6 @@ impl Owner {
                     self.leases.remove(&key);
                 }
             }
-        }
-    }
-
-    /// When a lease that is held should have ended, judged by others of its task.
-    fn watch_overdue(&mut self, desk: &Desk<'_>, key: &LeaseKey) {
-        if let Some(at) = self.overdue_at(desk, key) {
-            self.overdue.insert((at, key.clone()));
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Where ready tasks go: a slot here, a peer that is idle, a peer that asks; and when a second attempt is worth it.
+//! Where ready tasks go: a slot here, a peer that is idle, a peer that asks.
 //!
 //! The most urgent go first. Runs take turns by how little of each is under way. A peer is chosen for what it has of the
 //! bundle already. What is looked at for one decision is bounded, so that its cost does not grow with the run. Called by
@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::lease::{Lease, LeaseState};
 use super::{LOSSES_TO_STAY, MAX_LEASES, MAX_MOVES, OwnRun, Owner, Side, Then};
 use crate::consent::{Offer, Record, ToExecutor};
-use crate::id::{Attempt, Digest, LeaseKey, NodeId, RunId, TaskId};
+use crate::id::{Attempt, LeaseKey, NodeId, RunId, TaskId};
 use crate::machine::{Action, Desk, Mode, StepKind, faulty};
 use crate::policy::{self, Moving, OwnSide, PeerSide, Reason, Requirements};
 use crate::profile::{Link, Stealing};
@@ -30,10 +30,6 @@ const NO_WORK_MS: u64 = 2_000;
 const ASSUMED_MS: u64 = 1_000;
 /// Round trips of one task's way: offer and answer, bundle and start, result, outputs.
 const ROUND_TRIPS: u64 = 3;
-/// No second attempt beside one that has run for less, in milliseconds.
-const MIN_OVERDUE_MS: u64 = 2_000;
-/// A straggler takes more than so many times what 95 of 100 take.
-const OVERDUE_TIMES: u64 = 2;
 
 /// A task that could be offered to a peer.
 struct Choice {
@@ -112,7 +108,7 @@ impl Owner {
         }
         if waits {
             let at = desk.now.after_ms(LOOK_AGAIN_MS);
-            self.look_at = Some(self.look_at.map_or(at, |known| known.min(at)));
+            self.look_by(at);
         }
     }
 
@@ -289,7 +285,6 @@ impl Owner {
             state: LeaseState::Recording(token),
             current: true,
             missing_bytes,
-            have: Vec::new(),
             offered: desk.now,
             started: None,
             until: Tick(u64::MAX),
@@ -418,11 +413,10 @@ impl Owner {
         let lease = Lease {
             peer,
             nonce,
-            missing_bytes: needs.component_bytes.saturating_add(needs.input_bytes),
+            missing_bytes: needs.bundle_bytes(),
             needs,
             state: LeaseState::Held,
             current: true,
-            have: Vec::new(),
             offered: desk.now,
             started: None,
             until: desk.now.after_ms(lease_ms).min(hard),
@@ -464,7 +458,7 @@ impl Owner {
             }
         }
         if let Some(next) = next {
-            self.look_at = Some(self.look_at.map_or(next, |known| known.min(next)));
+            self.look_by(next);
         }
         for (run, task, needs) in due {
             let labels: Vec<&str> = needs.labels.iter().map(AsRef::as_ref).collect();
@@ -476,95 +470,10 @@ impl Owner {
             self.fail(desk, &LeaseKey { run, task, attempt }, failure);
         }
     }
-
-    /// When a lease that is held counts as overdue: judged by what others of its task took, or by what was expected. Whose
-    /// peer is away is overdue at once.
-    pub(super) fn overdue_at(&self, desk: &Desk<'_>, key: &LeaseKey) -> Option<Tick> {
-        let own = self.runs.get(&key.run)?;
-        let lease = self.leases.get(key)?;
-        let instance = own.plan.tasks.get(key.task.index())?;
-        if !desk.connected(lease.peer) {
-            return Some(desk.now);
-        }
-        let known = own.durations.get(&instance.task);
-        let usual = known
-            .and_then(super::Durations::p95)
-            .unwrap_or(lease.needs.estimate_ms);
-        let patience = usual.saturating_mul(OVERDUE_TIMES).max(MIN_OVERDUE_MS);
-        if let Some(started) = lease.started {
-            return Some(started.after_ms(patience));
-        }
-        let link = desk.roster.get(lease.peer).map(|entry| entry.link);
-        let way = way_ms(lease.missing_bytes, &link.unwrap_or_default());
-        let way = way.saturating_mul(OVERDUE_TIMES);
-        Some(lease.offered.after_ms(patience).after_ms(way))
-    }
-
-    /// Begins a second attempt here beside one that is overdue elsewhere, where a slot has nothing else to do.
-    fn double(&mut self, desk: &mut Desk<'_>, foreign: u32) {
-        while let Some((at, key)) = self.overdue.first().cloned()
-            && at <= desk.now
-        {
-            self.overdue.remove(&(at, key.clone()));
-            if !self.may_double(desk, &key) {
-                continue;
-            }
-            // The usual time may be longer by now than it was when this was set down.
-            let later = self.overdue_at(desk, &key);
-            let busy = self.here.saturating_add(foreign) >= desk.setup.slots.max(1);
-            if busy || later.is_some_and(|later| later > desk.now) {
-                let again = desk.now.after_ms(MIN_OVERDUE_MS);
-                self.overdue
-                    .insert((later.map_or(again, |later| later.max(again)), key));
-                continue;
-            }
-            self.double_here(desk, &key);
-        }
-    }
-
-    fn may_double(&self, desk: &Desk<'_>, key: &LeaseKey) -> bool {
-        let held = self
-            .leases
-            .get(key)
-            .is_some_and(|lease| lease.current && lease.is_held());
-        let side = self
-            .runs
-            .get(&key.run)
-            .and_then(|own| own.sides.get(&key.task));
-        let repeatable = side.is_some_and(|side| {
-            !side.doubled
-                && fits_here(desk, &side.needs)
-                && (side.needs.pure || faulty!(desk.faults, DoublesEffects))
-        });
-        held && repeatable
-    }
-
-    fn double_here(&mut self, desk: &mut Desk<'_>, key: &LeaseKey) {
-        let Some(own) = self.runs.get_mut(&key.run) else {
-            return;
-        };
-        let Some(attempt) = own.run.double(key.task, key.attempt) else {
-            return;
-        };
-        if let Some(side) = own.sides.get_mut(&key.task) {
-            side.doubled = true;
-            side.here = Some(attempt);
-        }
-        self.here += 1;
-        let peer = self.leases.update(key, |lease| {
-            lease.current = false;
-            lease.peer
-        });
-        if let Some(peer) = peer {
-            self.note(desk.now, key, peer, StepKind::Doubled);
-        }
-        let task = key.task;
-        desk.run(&key.run, run::Action::Execute { task, attempt });
-    }
 }
 
 /// What a task's way to a peer and back costs beyond running it, in milliseconds.
-fn way_ms(bytes: u64, link: &Link) -> u64 {
+pub(super) fn way_ms(bytes: u64, link: &Link) -> u64 {
     let trips = u64::from(link.rtt_ms).saturating_mul(ROUND_TRIPS);
     policy::transfer_ms(bytes, link)
         .saturating_add(trips)
@@ -572,7 +481,7 @@ fn way_ms(bytes: u64, link: &Link) -> u64 {
 }
 
 /// Whether this node has what a task asks for.
-fn fits_here(desk: &Desk<'_>, needs: &Requirements) -> bool {
+pub(super) fn fits_here(desk: &Desk<'_>, needs: &Requirements) -> bool {
     let labels = &desk.setup.capabilities.labels;
     needs.labels.iter().all(|label| labels.contains(label))
 }
@@ -594,13 +503,7 @@ fn fits_a_peer(desk: &Desk<'_>, needs: &Requirements) -> bool {
 
 /// Compressed bytes of a task's bundle that a peer lacks, as far as is known here.
 fn missing(desk: &Desk<'_>, peer: NodeId, needs: &Requirements) -> u64 {
-    let has = |digest: &Digest| desk.roster.has_blob(peer, *digest);
-    let known = needs.blobs.iter().filter(|blob| has(&blob.digest));
-    let known: u64 = known.fold(0, |sum, blob| sum.saturating_add(blob.bytes));
-    needs
-        .component_bytes
-        .saturating_add(needs.input_bytes)
-        .saturating_sub(known)
+    needs.missing_bytes(|_, blob| desk.roster.has_blob(peer, blob.digest))
 }
 
 /// How long a task is expected to run: as others of it did, else as was said.

@@ -35,11 +35,7 @@ pub(super) fn renew(lease: &mut Lease, now: Tick, lease_ms: u64, faults: Faults)
 
 /// How long an answer may take: what the user allows, and the way there and back.
 pub(super) fn answer_ms(desk: &Desk<'_>, peer: NodeId) -> u64 {
-    let link = desk
-        .roster
-        .get(peer)
-        .map(|entry| entry.link)
-        .unwrap_or_default();
+    let link = desk.link(peer);
     let way = u64::from(link.rtt_ms).saturating_add(u64::from(link.jitter_ms).saturating_mul(4));
     desk.setup
         .policy
@@ -49,11 +45,7 @@ pub(super) fn answer_ms(desk: &Desk<'_>, peer: NodeId) -> u64 {
 
 /// When outputs should be here at the latest.
 pub(super) fn fetch_until(desk: &Desk<'_>, peer: NodeId, bytes: u64) -> Tick {
-    let link = desk
-        .roster
-        .get(peer)
-        .map(|entry| entry.link)
-        .unwrap_or_default();
+    let link = desk.link(peer);
     let transfer = crate::policy::transfer_ms(bytes, &link).saturating_mul(4);
     let transfer = transfer.min(MAX_TRANSFER_MS);
     let lease_ms = desk.setup.profile.lease_ms();

@@ -17,6 +17,12 @@ fn holding(kind: &'static str) -> Pair {
     pair
 }
 
+/// The executor's guest begins, and does not end.
+fn begin_guest(pair: &mut Pair) {
+    let (owner, key) = (id(OWNER), key(1, 1));
+    pair.event(EXECUTOR, Event::ForeignStarted { owner, key });
+}
+
 fn last_step(pair: &Pair) -> StepKind {
     let steps = pair.machines[OWNER].steps(&run_id(), TaskId(1));
     steps.last().unwrap().what.clone()
@@ -76,13 +82,7 @@ fn a_bundle_that_never_arrives_is_given_up_by_both() {
 #[test]
 fn a_running_guest_is_mentioned_so_that_its_lease_runs_on() {
     let mut pair = holding("guest");
-    pair.event(
-        EXECUTOR,
-        Event::ForeignStarted {
-            owner: id(OWNER),
-            key: key(1, 1),
-        },
-    );
+    begin_guest(&mut pair);
     pair.lines();
     pair.pass(100_000);
     assert_eq!(pair.lines(), vec!["executor → Progress r/1#1 0"; 3]);
@@ -92,13 +92,7 @@ fn a_running_guest_is_mentioned_so_that_its_lease_runs_on() {
 #[test]
 fn a_guest_that_is_mentioned_for_ever_ends_at_the_hard_end() {
     let mut pair = holding("guest");
-    pair.event(
-        EXECUTOR,
-        Event::ForeignStarted {
-            owner: id(OWNER),
-            key: key(1, 1),
-        },
-    );
+    begin_guest(&mut pair);
     pair.lines();
     // Its time limit is a minute, the lease two: nothing moves the end beyond five.
     pair.pass(600_000);
@@ -214,13 +208,7 @@ fn a_result_that_cannot_be_made_durable_there_is_no_result() {
 #[test]
 fn a_straggler_gets_a_second_attempt_beside_it_and_the_first_result_counts() {
     let mut pair = holding("guest");
-    pair.event(
-        EXECUTOR,
-        Event::ForeignStarted {
-            owner: id(OWNER),
-            key: key(1, 1),
-        },
-    );
+    begin_guest(&mut pair);
     // The other task took a millisecond here: twice that is long past when nothing else is to be done.
     pair.hold.insert("local");
     let (node, action) = pair.held.pop_front().unwrap();
