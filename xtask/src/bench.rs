@@ -12,14 +12,9 @@ use std::path::{Path, PathBuf};
 
 /// Measures, or renders what was measured.
 pub fn run(rest: &[String]) -> Result {
-    let rest: Vec<&str> = rest
-        .iter()
-        .map(String::as_str)
-        .filter(|arg| *arg != "--")
-        .collect();
+    let rest = process::words(rest);
     if let ["--render", file] = rest[..] {
-        let text = std::fs::read_to_string(file).map_err(|e| format!("cannot read {file}: {e}"))?;
-        return write_page(&parse(&text)?);
+        return write_page(&parse(&process::text(file)?)?);
     }
     let text = measure(&rest)?;
     let said = parse(&text)?;

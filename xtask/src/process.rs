@@ -33,6 +33,19 @@ pub fn cargo_command() -> Command {
     command(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
 }
 
+/// A chore's words, without the separator that cargo's aliases pass on.
+pub fn words(rest: &[String]) -> Vec<&str> {
+    rest.iter()
+        .map(String::as_str)
+        .filter(|word| *word != "--")
+        .collect()
+}
+
+/// The text of a file that was named to us.
+pub fn text(file: &str) -> Result<String> {
+    std::fs::read_to_string(file).map_err(|e| format!("cannot read {file}: {e}"))
+}
+
 /// Runs `cargo` with `args`, its output shown.
 pub fn cargo(args: &[&str]) -> Result {
     run(cargo_command().args(args))

@@ -13,14 +13,9 @@ use std::process::Stdio;
 
 /// Runs the driver; with `--scale` writes the page too.
 pub fn run(rest: &[String]) -> Result {
-    let rest: Vec<&str> = rest
-        .iter()
-        .map(String::as_str)
-        .filter(|arg| *arg != "--")
-        .collect();
+    let rest = process::words(rest);
     if let ["--render", file] = rest[..] {
-        let text = std::fs::read_to_string(file).map_err(|e| format!("cannot read {file}: {e}"))?;
-        return write_page(&parse(&text)?);
+        return write_page(&parse(&process::text(file)?)?);
     }
     let mut driver = cargo_command();
     driver.args([
