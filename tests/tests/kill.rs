@@ -181,8 +181,12 @@ fn an_export_that_is_killed_leaves_no_half_file() {
         let killed = kill_at(&mut run, TEXTS + 2, settled);
         assert_eq!(killed.good.len(), TEXTS + 2);
         check_outputs(&project, version, false);
-        // What a kill in the middle of a file leaves, whether or not this one did.
+        // What a kill in the middle of a file leaves, wherever this one struck: half of it under another name, and
+        // nothing in its place.
         project.write("second/.sykli-1-left.tmp", "half");
+        if project.exists("second/0.txt") {
+            fs::remove_file(project.path().join("second/0.txt")).unwrap();
+        }
         finish(&project, version, &killed);
     }
     no_litter(&project.path());
