@@ -156,8 +156,12 @@ pub struct Claim {
     pub outcome: RemoteOutcome,
     /// The digest of the output tree.
     pub output: Digest,
-    /// The outputs' compressed size in bytes.
+    /// The outputs' compressed size in bytes, with what it wrote on its streams.
     pub output_bytes: u64,
+    /// The digest of what is kept of its standard output.
+    pub stdout: Digest,
+    /// The digest of what is kept of its standard error.
+    pub stderr: Digest,
     /// Fuel used.
     pub fuel: u64,
     /// How long it ran, in milliseconds.

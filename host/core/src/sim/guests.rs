@@ -240,6 +240,8 @@ impl World {
             output_bytes,
             fuel: wall_ms * 1000,
             wall_ms,
+            stdout: Digest::of(b""),
+            stderr: Digest::of(b""),
         }))
     }
 

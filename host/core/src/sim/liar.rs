@@ -346,6 +346,8 @@ impl Liar {
             output_bytes: self.rng.below(10_000),
             fuel: 1,
             wall_ms: 1,
+            stdout: Digest::of(b""),
+            stderr: Digest::of(b""),
         }
     }
 

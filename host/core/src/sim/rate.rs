@@ -159,6 +159,8 @@ fn promise(peer: NodeId, offer: &Offer, events: &mut VecDeque<Event>) {
         output_bytes: 100,
         fuel: 1,
         wall_ms: 100,
+        stdout: Digest::of(b""),
+        stderr: Digest::of(b""),
     };
     let said = [
         ToOwner::Accept {

@@ -450,6 +450,8 @@ pub(super) fn claim(offer: &Offer) -> Claim {
         output_bytes: 100,
         fuel: 7,
         wall_ms: 5_000,
+        stdout: Digest::of(b""),
+        stderr: Digest::of(b""),
     }
 }
 

@@ -19,6 +19,8 @@ const CLAIM: &[&str] = &[
     "output_bytes",
     "fuel",
     "wall_ms",
+    "stdout",
+    "stderr",
 ];
 const NEEDS: &[&str] = &[
     "digest",

@@ -88,8 +88,13 @@ fn outcome() -> impl Strategy<Value = RemoteOutcome> {
 fn claim() -> impl Strategy<Value = Box<Claim>> {
     let whose = (node(), digest(), number());
     let what = (outcome(), digest(), number(), number(), number());
-    (whose, what).prop_map(
-        |((executor, task_digest, nonce), (outcome, output, output_bytes, fuel, wall_ms))| {
+    let streams = (digest(), digest());
+    (whose, what, streams).prop_map(
+        |(
+            (executor, task_digest, nonce),
+            (outcome, output, output_bytes, fuel, wall_ms),
+            (stdout, stderr),
+        )| {
             Box::new(Claim {
                 executor,
                 task_digest,
@@ -99,6 +104,8 @@ fn claim() -> impl Strategy<Value = Box<Claim>> {
                 output_bytes,
                 fuel,
                 wall_ms,
+                stdout,
+                stderr,
             })
         },
     )

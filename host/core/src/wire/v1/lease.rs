@@ -26,7 +26,7 @@ pub(super) fn read_key(input: &mut Input<'_>) -> Result<LeaseKey, WireError> {
 }
 
 pub(super) fn write_claim(claim: &Claim, out: &mut Output) -> Written {
-    out.map(8)?;
+    out.map(10)?;
     out.key(1)?.node(&claim.executor)?;
     out.key(2)?.digest(&claim.task_digest)?;
     out.key(3)?.uint(claim.nonce)?;
@@ -34,7 +34,9 @@ pub(super) fn write_claim(claim: &Claim, out: &mut Output) -> Written {
     out.key(5)?.digest(&claim.output)?;
     out.key(6)?.uint(claim.output_bytes)?;
     out.key(7)?.uint(claim.fuel)?;
-    out.key(8)?.uint(claim.wall_ms)
+    out.key(8)?.uint(claim.wall_ms)?;
+    out.key(9)?.digest(&claim.stdout)?;
+    out.key(10)?.digest(&claim.stderr)
 }
 
 pub(super) fn read_claim(input: &mut Input<'_>) -> Result<Claim, WireError> {
@@ -48,6 +50,8 @@ pub(super) fn read_claim(input: &mut Input<'_>) -> Result<Claim, WireError> {
             output_bytes: fields.get(6, Input::uint)?,
             fuel: fields.get(7, Input::uint)?,
             wall_ms: fields.get(8, Input::uint)?,
+            stdout: fields.get(9, Input::digest)?,
+            stderr: fields.get(10, Input::digest)?,
         })
     })
 }

@@ -30,6 +30,8 @@ fn claim(outcome: RemoteOutcome) -> Box<Claim> {
         output_bytes: 65_536,
         fuel: 5_000_000_000,
         wall_ms: 1234,
+        stdout: Digest([0x33; 32]),
+        stderr: Digest([0x44; 32]),
     })
 }
 
