@@ -33,7 +33,7 @@ use std::sync::Arc;
 use crate::consent::meter::Meter;
 use crate::consent::{Forget, Spent, ToExecutor};
 use crate::id::{Attempt, LeaseKey, NodeId, RunId, TaskId};
-use crate::machine::{Desk, Event, Mode, Step, StepKind, Submission, Token, faulty};
+use crate::machine::{Action, Desk, Event, Mode, Step, StepKind, Submission, Token, faulty};
 use crate::policy::Requirements;
 use crate::run::{self, Counts, Run, RunOutcome, RunStatus, Verdict};
 use crate::snapshot::Snapshot;
@@ -476,8 +476,8 @@ impl Owner {
         }
     }
 
-    /// Notes a step for people.
-    fn note(&mut self, now: Tick, key: &LeaseKey, peer: NodeId, what: StepKind) {
+    /// Notes a step for people, and tells it.
+    fn note(&mut self, desk: &mut Desk<'_>, key: &LeaseKey, peer: NodeId, what: StepKind) {
         let Some(own) = self.runs.get_mut(&key.run) else {
             return;
         };
@@ -488,14 +488,21 @@ impl Owner {
         let again = steps
             .last()
             .is_some_and(|last| last.peer == peer && last.what == what);
-        if steps.len() < MAX_STEPS && !again {
-            steps.push(Step {
-                at: now,
-                attempt: key.attempt,
-                peer,
-                what,
-            });
+        if steps.len() >= MAX_STEPS || again {
+            return;
         }
+        let step = Step {
+            at: desk.now,
+            attempt: key.attempt,
+            peer,
+            what,
+        };
+        steps.push(step.clone());
+        desk.act(Action::Told {
+            run: key.run.clone(),
+            task: key.task,
+            step,
+        });
     }
 
     /// Deadlines that have come.

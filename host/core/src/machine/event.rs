@@ -241,6 +241,15 @@ pub enum Action {
     },
     /// To everybody, by gossip.
     Publish(Beacon),
+    /// For people: something happened to a task on its way. It is kept too, see [`super::Machine::steps`].
+    Told {
+        /// The run.
+        run: RunId,
+        /// The instance.
+        task: TaskId,
+        /// What happened.
+        step: Step,
+    },
     /// Make this durable, then say [`Event::Persisted`]. Before that nothing that depends on it is said or done.
     Persist {
         /// For the answer.

@@ -122,7 +122,7 @@ impl Tape {
     pub(super) fn action(&mut self, at: u64, node: usize, action: &Action) {
         use Action::{
             Ask, Dial, DropForeign, Expel, FetchOutputs, Forget as Drop, Persist, Publish, Run,
-            Send, SendBundle, StartForeign, StopTransfer, TakeBundle, Unask,
+            Send, SendBundle, StartForeign, StopTransfer, TakeBundle, Told, Unask,
         };
         let (tag, number): (u8, u64) = match action {
             Run { action, .. } => (40, of_run(action)),
@@ -140,6 +140,7 @@ impl Tape {
             Unask { key, .. } => (52, lease(key)),
             FetchOutputs { key, cap, .. } => (53, lease(key) ^ cap),
             StopTransfer { key, .. } => (54, lease(key)),
+            Told { task, step, .. } => (55, u64::from(task.0) ^ short(&step.peer)),
         };
         self.head(at, node, tag, number);
         self.spill();

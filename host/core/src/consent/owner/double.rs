@@ -100,7 +100,7 @@ impl Owner {
             lease.peer
         });
         if let Some(peer) = peer {
-            self.note(desk.now, key, peer, StepKind::Doubled);
+            self.note(desk, key, peer, StepKind::Doubled);
         }
         let task = key.task;
         desk.run(&key.run, run::Action::Execute { task, attempt });

@@ -162,7 +162,7 @@ impl Owner {
             if let Some(side) = self.side(key) {
                 side.moves += 1;
             }
-            self.note(now, key, peer, StepKind::Accepted);
+            self.note(desk, key, peer, StepKind::Accepted);
             self.watch_overdue(desk, key);
         }
         let cap = desk.cap(peer);
@@ -193,7 +193,7 @@ impl Owner {
             .get(key)
             .is_some_and(|lease| matches!(lease.state, LeaseState::Offered | LeaseState::Pending));
         if open {
-            self.note(desk.now, key, peer, StepKind::Declined(reason.clone()));
+            self.note(desk, key, peer, StepKind::Declined(reason.clone()));
             self.not_taken(desk, peer, key, &reason);
         }
     }
@@ -212,7 +212,7 @@ impl Owner {
             asked
         });
         if asked == Some(true) {
-            self.note(desk.now, key, peer, StepKind::Pending);
+            self.note(desk, key, peer, StepKind::Pending);
         }
     }
 
@@ -231,7 +231,7 @@ impl Owner {
         });
         if begun == Some(true) {
             self.learn(desk, peer, key, |_| true);
-            self.note(now, key, peer, StepKind::Started);
+            self.note(desk, key, peer, StepKind::Started);
             self.watch_overdue(desk, key);
         }
     }

@@ -144,7 +144,7 @@ impl Owner {
     /// The peer that lacks least of a task that it may be offered. Why the others may not is noted.
     fn best_peer(
         &mut self,
-        desk: &Desk<'_>,
+        desk: &mut Desk<'_>,
         peers: &[NodeId],
         run: &RunId,
         task: TaskId,
@@ -169,7 +169,7 @@ impl Owner {
                         task,
                         attempt,
                     };
-                    self.note(desk.now, &key, peer, StepKind::NotOffered(reason));
+                    self.note(desk, &key, peer, StepKind::NotOffered(reason));
                 }
             }
         }
@@ -325,7 +325,7 @@ impl Owner {
             lease.offered = now;
             lease.until = until;
         });
-        self.note(now, key, peer, StepKind::Offered);
+        self.note(desk, key, peer, StepKind::Offered);
         desk.tell_executor(peer, ToExecutor::Offer(Box::new(offer)));
     }
 

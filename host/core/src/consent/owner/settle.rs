@@ -183,7 +183,7 @@ impl Owner {
         desk.roster.kept(lease.peer);
         desk.tell_executor(lease.peer, ToExecutor::Acked { key: key.clone() });
         let output = claim.output;
-        self.note(desk.now, key, lease.peer, StepKind::Ran { output });
+        self.note(desk, key, lease.peer, StepKind::Ran { output });
         let Some(own) = self.runs.get_mut(&key.run) else {
             return;
         };
@@ -381,7 +381,7 @@ impl Owner {
         let current = lease.current;
         if consented {
             desk.roster.lost(desk.now, peer);
-            self.note(desk.now, key, peer, StepKind::Lost { why, after_ms });
+            self.note(desk, key, peer, StepKind::Lost { why, after_ms });
         } else {
             desk.roster.released(peer);
         }
@@ -455,7 +455,7 @@ impl Owner {
         match state {
             LeaseState::Offered | LeaseState::Pending => {
                 desk.tell_executor(peer, ToExecutor::Withdraw { key: key.clone() });
-                self.note(desk.now, key, peer, StepKind::Declined(Reason::NoAnswer));
+                self.note(desk, key, peer, StepKind::Declined(Reason::NoAnswer));
                 self.not_taken(desk, peer, key, &Reason::NoAnswer);
             }
             LeaseState::Held | LeaseState::Running => {
