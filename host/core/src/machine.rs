@@ -154,19 +154,25 @@ impl Machine {
     /// A node that has nothing to do yet.
     #[must_use]
     pub fn new(setup: Setup) -> Machine {
-        Machine::restore(setup, Vec::new())
+        Machine::restore(setup, Vec::new(), BTreeSet::new())
     }
 
-    /// A node that was here before: with the results that its owners had not acknowledged.
+    /// A node that was here before: with the results that their owners had not acknowledged, and its own runs that were
+    /// begun and are not over. Those may be resumed, so what peers say of them is left open until then; what they say of
+    /// any other that is not known is answered as if it were over.
     #[must_use]
-    pub fn restore(setup: Setup, outbox: Vec<(NodeId, LeaseKey, Box<Claim>)>) -> Machine {
+    pub fn restore(
+        setup: Setup,
+        outbox: Vec<(NodeId, LeaseKey, Box<Claim>)>,
+        unfinished: BTreeSet<RunId>,
+    ) -> Machine {
         Machine {
             host: HostState::default(),
             roster: Roster::new(),
             rng: Rng::new(setup.seed),
             next_token: 0,
             faults: Faults::default(),
-            owner: Owner::default(),
+            owner: Owner::new(unfinished),
             executor: Executor::new(outbox),
             herald: Herald::default(),
             setup,

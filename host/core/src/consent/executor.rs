@@ -43,6 +43,8 @@ const WORDS_PER_LEASE: u64 = 4;
 /// The least time between two progress messages of a guest, in milliseconds.
 const MIN_WORD_MS: u64 = 1_000;
 const MINUTE_MS: u64 = 60_000;
+/// The longest that a bundle is waited for in one go, in milliseconds, whatever its size is said to be.
+const MAX_FETCH_MS: u64 = 6 * 3_600_000;
 
 /// A lease of another node's, by owner and key.
 type Id = (NodeId, LeaseKey);
@@ -70,6 +72,8 @@ struct Job {
     progress: (u64, u64, Arc<str>),
     /// When it is given up, or the next word is due.
     until: Tick,
+    /// When its bundle is here at the latest, whatever its owner says meanwhile.
+    fetch_end: Tick,
 }
 
 /// See the module.
@@ -99,6 +103,7 @@ impl Executor {
                 have: Vec::new(),
                 progress: (0, 0, Arc::from("")),
                 until: Tick(u64::MAX),
+                fetch_end: Tick(u64::MAX),
             };
             executor.insert((owner, key), job);
         }
@@ -248,9 +253,9 @@ impl Executor {
                 let offer = job.offer.clone();
                 desk.tell_owner(owner, ToOwner::Accept { key, have });
                 if let Some(offer) = offer {
-                    let until = desk.now.after_ms(lease_ms(desk, &offer));
+                    let until = desk.now.after_ms(fetch_ms(desk, owner, &offer, &job.have));
                     let cap = desk.cap(owner);
-                    self.change(&id, |job| job.until = until);
+                    self.change(&id, |job| job.until = until.min(job.fetch_end));
                     desk.act(Action::TakeBundle { owner, offer, cap });
                 }
             }
@@ -562,6 +567,13 @@ impl Executor {
         assert_eq!(self.deadlines.len(), self.jobs.len(), "deadlines");
         assert!(self.held.len() <= MAX_HELD_BLOBS, "blobs");
     }
+}
+
+/// How long a bundle may take, in milliseconds: as long as a lease runs without a word, or as the link is expected to.
+fn fetch_ms(desk: &Desk<'_>, owner: NodeId, offer: &Offer, have: &[u8]) -> u64 {
+    let missing = offer.needs.missing_bytes(|index, _| have.contains(&index));
+    let transfer = policy::transfer_ms(missing, &desk.link(owner)).saturating_mul(4);
+    lease_ms(desk, offer).max(transfer.min(MAX_FETCH_MS))
 }
 
 /// How long an offer's lease runs without a word: the owner's measure, within reason.

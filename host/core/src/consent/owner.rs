@@ -144,6 +144,8 @@ pub struct Owner {
     /// Finished runs, the oldest first, and the same sorted.
     past: std::collections::VecDeque<RunId>,
     past_set: BTreeSet<RunId>,
+    /// Runs of before a restart that may be resumed.
+    unfinished: BTreeSet<RunId>,
     /// Something has changed that may let a ready task go elsewhere.
     look: bool,
     /// When to look again, because something cools down or waits.
@@ -159,6 +161,14 @@ pub struct Owner {
 }
 
 impl Owner {
+    /// An owner whose runs `unfinished` were under way when it ended.
+    pub(crate) fn new(unfinished: BTreeSet<RunId>) -> Owner {
+        Owner {
+            unfinished,
+            ..Owner::default()
+        }
+    }
+
     /// Own guests that run here.
     pub(crate) fn running_here(&self) -> u32 {
         self.here
@@ -286,6 +296,7 @@ impl Owner {
             durations: BTreeMap::new(),
             plan,
         };
+        self.unfinished.remove(&run);
         if self.past_set.remove(&run) {
             self.past.retain(|past| *past != run);
         }

@@ -153,6 +153,11 @@ impl Disk {
         spent.into_values().collect()
     }
 
+    /// Runs that were begun and are not over.
+    pub(super) fn unfinished(&self) -> std::collections::BTreeSet<RunId> {
+        self.offered.keys().map(|key| key.run.clone()).collect()
+    }
+
     /// Results that wait for their owners.
     pub(super) fn outbox(&self) -> Vec<(NodeId, LeaseKey, Box<Claim>)> {
         let each = self.finished.iter();

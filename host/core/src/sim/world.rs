@@ -374,7 +374,7 @@ impl World {
             it.hands
                 .keep_outputs(*owner, key.clone(), claim.output_bytes);
         }
-        let mut machine = Machine::restore(setup, outbox);
+        let mut machine = Machine::restore(setup, outbox, it.disk.unfinished());
         machine.fault(self.fault);
         if part.stocked {
             machine.holds(stock(&self.cast));

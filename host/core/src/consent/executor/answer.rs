@@ -5,11 +5,12 @@
 
 use std::sync::Arc;
 
-use super::{Executor, Id, Job, MAX_ASKED, MAX_OUTBOX, State, lease_ms};
+use super::{Executor, Id, Job, MAX_ASKED, MAX_OUTBOX, State};
 use crate::consent::{Offer, ToOwner};
 use crate::id::NodeId;
 use crate::machine::{Action, Desk, faulty};
 use crate::policy::{self, Consent, Host, OwnerSide, Reason};
+use crate::time::Tick;
 
 impl Executor {
     pub(super) fn offered(&mut self, desk: &mut Desk<'_>, owner: NodeId, offer: Offer) {
@@ -39,6 +40,7 @@ impl Executor {
                     have,
                     progress: (0, 0, Arc::from("")),
                     until: desk.now.after_ms(ask_ms),
+                    fetch_end: Tick(u64::MAX),
                 };
                 let key = id.1.clone();
                 self.insert(id, job);
@@ -91,12 +93,15 @@ impl Executor {
     }
 
     fn accept(&mut self, desk: &mut Desk<'_>, id: Id, offer: Arc<Offer>, have: Vec<u8>) {
+        let fetch_ms = super::fetch_ms(desk, id.0, &offer, &have);
         let job = Job {
             offer: Some(Arc::clone(&offer)),
             state: State::Fetching,
             have: have.clone(),
             progress: (0, 0, Arc::from("")),
-            until: desk.now.after_ms(lease_ms(desk, &offer)),
+            until: desk.now.after_ms(fetch_ms),
+            // One connection may be lost on the way.
+            fetch_end: desk.now.after_ms(fetch_ms.saturating_mul(2)),
         };
         let (owner, key) = id.clone();
         self.insert(id, job);

@@ -24,9 +24,9 @@ enum Standing {
     Ended,
     /// Its task is settled, or a later attempt is under way.
     Stale,
-    /// The run is over.
+    /// The run is over, or there is none.
     Over,
-    /// A run that is not known, perhaps because it is not resumed yet: nothing is answered.
+    /// A run that is not resumed yet: nothing is answered.
     Unknown,
     /// No honest peer has this key.
     Forged,
@@ -91,12 +91,16 @@ impl Owner {
                 () => Standing::Ended,
             };
         }
+        let Some(own) = self.runs.get(&key.run) else {
+            return match self.unfinished.contains(&key.run) {
+                true => Standing::Unknown,
+                // It has ended, here or before a restart, or never was.
+                false => Standing::Over,
+            };
+        };
         if self.past_set.contains(&key.run) {
             return Standing::Over;
         }
-        let Some(own) = self.runs.get(&key.run) else {
-            return Standing::Unknown;
-        };
         if key.task.index() >= own.plan.tasks.len() {
             return Standing::Forged;
         }

@@ -230,7 +230,15 @@ impl Pair {
             }
             _ => None,
         });
-        self.machines[node] = Machine::restore(self.setups[node].clone(), outbox.collect());
+        let unfinished = self.disks[node].iter().filter_map(|record| match record {
+            crate::consent::Record::Offered { key, .. } => Some(key.run.clone()),
+            _ => None,
+        });
+        self.machines[node] = Machine::restore(
+            self.setups[node].clone(),
+            outbox.collect(),
+            unfinished.collect(),
+        );
         self.event(1 - node, Event::Disconnected { peer: id(node) });
     }
 
