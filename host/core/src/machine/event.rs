@@ -358,7 +358,10 @@ pub enum StepKind {
     /// It was not offered.
     NotOffered(Reason),
     /// It was offered.
-    Offered,
+    Offered {
+        /// The peer had asked for work: it is stolen, not dispatched.
+        asked: bool,
+    },
     /// The peer said no.
     Declined(Reason),
     /// The peer asks a person.

@@ -75,7 +75,7 @@ fn what_happened_to_a_task_is_kept_for_people() {
     let steps = pair.machines[OWNER].steps(&run_id(), TaskId(1));
     let kinds: Vec<&StepKind> = steps.iter().map(|step| &step.what).collect();
     let [
-        StepKind::Offered,
+        StepKind::Offered { asked: false },
         StepKind::Accepted,
         StepKind::Started,
         StepKind::Ran { .. },

@@ -44,6 +44,8 @@ pub(super) struct Lease {
     pub(super) state: LeaseState,
     /// Whether its attempt is its task's current one.
     pub(super) current: bool,
+    /// The peer had asked for work.
+    pub(super) asked: bool,
     /// Compressed bytes of the bundle that the peer lacked, as far as is known.
     pub(super) missing_bytes: u64,
     pub(super) offered: Tick,

@@ -129,7 +129,7 @@ impl Owner {
             let Some((peer, missing)) = self.best_peer(desk, &peers, run, task, place) else {
                 continue;
             };
-            if !self.offer(desk, run, task, peer, missing) {
+            if !self.offer(desk, run, task, peer, (missing, false)) {
                 return true;
             }
             peers.retain(|peer| {
@@ -245,14 +245,15 @@ impl Owner {
         each.saturating_mul(turn) / u64::from(desk.setup.slots.max(1))
     }
 
-    /// Grants a task to a peer and has that recorded; the offer follows when it is. False where it cannot be.
+    /// Grants a task to a peer and has that recorded; the offer follows when it is. False where it cannot be. With what the
+    /// peer lacks of it, and whether it had asked for work.
     fn offer(
         &mut self,
         desk: &mut Desk<'_>,
         run: &RunId,
         task: TaskId,
         peer: NodeId,
-        missing_bytes: u64,
+        (missing_bytes, asked): (u64, bool),
     ) -> bool {
         if self.leases.len() >= MAX_LEASES {
             return false;
@@ -284,6 +285,7 @@ impl Owner {
             needs: Arc::clone(&side.needs),
             state: LeaseState::Recording(token),
             current: true,
+            asked,
             missing_bytes,
             offered: desk.now,
             started: None,
@@ -307,7 +309,7 @@ impl Owner {
         if !matches!(lease.state, LeaseState::Recording(_)) {
             return;
         }
-        let peer = lease.peer;
+        let (peer, asked) = (lease.peer, lease.asked);
         let offer = Offer {
             key: key.clone(),
             nonce: lease.nonce,
@@ -325,7 +327,7 @@ impl Owner {
             lease.offered = now;
             lease.until = until;
         });
-        self.note(desk, key, peer, StepKind::Offered);
+        self.note(desk, key, peer, StepKind::Offered { asked });
         desk.tell_executor(peer, ToExecutor::Offer(Box::new(offer)));
     }
 
@@ -338,7 +340,7 @@ impl Owner {
                     break;
                 };
                 let missing = choice.missing_bytes;
-                if !self.offer(desk, &choice.run, choice.task, peer, missing) {
+                if !self.offer(desk, &choice.run, choice.task, peer, (missing, true)) {
                     break;
                 }
                 given += 1;
@@ -417,6 +419,7 @@ impl Owner {
             needs,
             state: LeaseState::Held,
             current: true,
+            asked: false,
             offered: desk.now,
             started: None,
             until: desk.now.after_ms(lease_ms).min(hard),
