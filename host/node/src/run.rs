@@ -9,12 +9,16 @@
 //! settle.rs   results and journal rows on their way to disk; an event is told only after its commit
 //! outputs.rs  what a guest left under /out → the output tree
 //! export.rs   declared outputs → the project folder
+//! decider.rs  who decides: this run's own machine, or the mesh node's
+//! away.rs     what the mesh node tells the loop: what ran elsewhere
 //! failure.rs  what happened → what a person reads, with the line that would grant what was refused
 //! ```
 //!
 //! It decides nothing about order, retries or skipping: core does. Called by the command line through [`Node::run`].
 
+mod away;
 mod crew;
+mod decider;
 mod drive;
 mod export;
 pub(crate) mod failure;
@@ -30,6 +34,7 @@ use std::sync::mpsc::{SyncSender, sync_channel};
 use std::time::{Duration, Instant, SystemTime};
 
 use sykli_core::id::RunId;
+use sykli_core::machine::{Mode, Submission};
 use sykli_core::pipeline::Pipeline;
 use sykli_core::run::{Run, RunOptions, RunOutcome, RunStatus};
 use sykli_runtime::{Component, Sandbox};
@@ -38,9 +43,12 @@ use crate::events::{Counts, InstanceReport, PlannedTask, RunEvent, RunReport, Ta
 use crate::filter::Filter;
 use crate::interrupt::Interrupt;
 use crate::journal::NewRun;
+use crate::meshnode::Handle;
+use crate::needs::{Bundles, Programs};
 use crate::node::{Node, NodeError};
 use crate::prepare::Context;
-use crew::Crew;
+use crew::{Asking, Crew, Message};
+use decider::Decider;
 use drive::{Drive, End, Told};
 use export::Exported;
 use mailbox::Mailbox;
@@ -96,14 +104,49 @@ impl RunRequest {
     }
 }
 
+/// How a run reaches other nodes.
+#[derive(Clone)]
+pub struct Reach {
+    /// The node that it goes through.
+    pub node: Handle,
+    /// How far.
+    pub mode: Mode,
+    /// The run that is gone on with: its tasks that were offered are spent, its leases may still be held.
+    pub resume: Option<RunId>,
+}
+
 impl Node {
-    /// Runs a pipeline. `events` is called from several threads, for each instance in order.
+    /// Runs a pipeline here. `events` is called from several threads, for each instance in order.
     ///
     /// # Errors
     /// [`NodeError`] where nothing could be run; what failed while it ran is in the report.
     pub fn run(
         &self,
         request: RunRequest,
+        events: &(dyn Fn(RunEvent) + Sync),
+        interrupt: &Interrupt,
+    ) -> Result<RunReport, NodeError> {
+        self.run_as(request, None, events, interrupt)
+    }
+
+    /// Runs a pipeline, here and on other nodes. As [`Node::run`] otherwise.
+    ///
+    /// # Errors
+    /// [`NodeError`] where nothing could be run; what failed while it ran is in the report.
+    pub fn run_in_mesh(
+        &self,
+        request: RunRequest,
+        reach: &Reach,
+        events: &(dyn Fn(RunEvent) + Sync),
+        interrupt: &Interrupt,
+    ) -> Result<RunReport, NodeError> {
+        self.run_as(request, Some(reach), events, interrupt)
+    }
+
+    fn run_as(
+        &self,
+        request: RunRequest,
+        reach: Option<&Reach>,
         events: &(dyn Fn(RunEvent) + Sync),
         interrupt: &Interrupt,
     ) -> Result<RunReport, NodeError> {

@@ -10,11 +10,14 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
 
 use sykli_core::id::{Attempt, TaskId};
+use sykli_core::policy::Requirements;
 use sykli_runtime::{CancelToken, Component, LogLevel, Observer, Sandbox};
 
 use super::mailbox::Mailbox;
 use super::pool::Work;
 use crate::events::Stream;
+use crate::meshnode::FromNode;
+use crate::needs::Bundles;
 use crate::prepare::{Context, Known, NotReady, Prepared};
 use crate::store::Record;
 use crate::worker::{self, Attempted, Tails};
@@ -22,8 +25,9 @@ use crate::worker::{self, Attempted, Tails};
 /// Bytes of each output stream of an attempt that renderers are told of; the rest is only kept.
 const MAX_FORWARDED_BYTES: u64 = 4 << 20;
 
-/// What a thread tells the loop.
+/// What the loop is told: by a thread, or by the mesh node.
 pub(super) enum Message {
+    Node(FromNode),
     Prepared(Vec<(TaskId, Result<Ready, NotReady>)>),
     Finished {
         id: TaskId,
@@ -56,6 +60,8 @@ pub(super) enum Message {
 pub(super) struct Ready {
     pub(super) prepared: Arc<Prepared>,
     pub(super) hit: Option<Record>,
+    /// What it asks of a node, where nodes will be asked.
+    pub(super) needs: Option<Arc<Requirements>>,
 }
 
 /// One attempt to run.
@@ -67,6 +73,22 @@ pub(super) struct Execute {
     pub(super) recall: Arc<AtomicBool>,
 }
 
+/// What asks for instances in a run that reaches other nodes.
+pub(super) struct Asking {
+    pub(super) bundles: Arc<Bundles>,
+    /// The most compressed bytes that may flow for one task.
+    pub(super) cap: u64,
+}
+
+impl Asking {
+    fn needs(&self, prepared: &Prepared) -> Option<Requirements> {
+        let asked = self.bundles.needs(prepared, 0, self.cap);
+        asked
+            .inspect_err(|why| tracing::debug!(code = why.code, "an instance stays here"))
+            .ok()
+    }
+}
+
 /// What all threads share.
 pub(super) struct Crew {
     pub(super) context: Arc<Context>,
@@ -74,6 +96,8 @@ pub(super) struct Crew {
     /// By declared task.
     pub(super) components: Vec<Option<Component>>,
     pub(super) use_cache: bool,
+    /// Says what an instance asks of a node, in a run that reaches others.
+    pub(super) asking: Option<Asking>,
     pub(super) mailbox: Mailbox<Message>,
 }
 
@@ -139,9 +163,14 @@ impl Crew {
         let mut ready = |mut prepared: Prepared| {
             let known = known.next();
             prepared.unknown = matches!(known, Some(Known::Nothing));
+            let hit = known.and_then(Known::result);
+            let asking = self.asking.as_ref().filter(|_| hit.is_none());
+            // What cannot be asked for is only tried here.
+            let needs = asking.and_then(|asking| asking.needs(&prepared)).map(Arc::new);
             Ready {
                 prepared: Arc::new(prepared),
-                hit: known.and_then(Known::result),
+                hit,
+                needs,
             }
         };
         prepared

@@ -12,11 +12,12 @@ use std::sync::mpsc::SyncSender;
 use std::time::{Duration, Instant};
 
 use sykli_core::id::{Attempt, TaskId};
-use sykli_core::run::{Action, Event, Failure, Run, RunStatus, SettledKind, Verdict};
+use sykli_core::run::{Action, Event, Failure, RunStatus, SettledKind, Verdict};
 use sykli_core::time::Tick;
 use sykli_runtime::CancelToken;
 
 use super::crew::{Crew, Execute, Message, Ready};
+use super::decider::Decider;
 use super::mailbox::Mailbox;
 use super::pool::Pool;
 use super::settle::Settlement;
@@ -63,10 +64,10 @@ pub(super) struct End {
 
 /// One round of a run.
 pub(super) struct Drive<'a> {
-    context: Arc<Context>,
-    machine: Run,
+    pub(super) context: Arc<Context>,
+    pub(super) machine: Decider,
     pool: &'a Pool<Crew>,
-    events: &'a (dyn Fn(RunEvent) + Sync),
+    pub(super) events: &'a (dyn Fn(RunEvent) + Sync),
     settler: SyncSender<Vec<Settlement>>,
     /// On their way to the settler.
     settled: Vec<Settlement>,
@@ -76,7 +77,7 @@ pub(super) struct Drive<'a> {
     now: Tick,
     /// Messages came when the boxes were last looked into.
     busy: bool,
-    active: HashMap<TaskId, Active>,
+    pub(super) active: HashMap<TaskId, Active>,
     actions: Vec<Action>,
     prepare: Vec<TaskId>,
     execute: Vec<Execute>,
@@ -90,29 +91,31 @@ pub(super) struct Drive<'a> {
 
 /// What is known of an instance between its preparation and its end.
 #[derive(Default)]
-struct Active {
-    prepared: Option<Arc<Prepared>>,
+pub(super) struct Active {
+    pub(super) prepared: Option<Arc<Prepared>>,
     cancel: Option<CancelToken>,
     recall: Option<Arc<AtomicBool>>,
-    attempts: u32,
-    last: Last,
+    pub(super) attempts: u32,
+    pub(super) last: Last,
 }
 
 /// What came of it last.
 #[derive(Default)]
-struct Last {
-    wall_ms: u64,
-    fuel: u64,
-    output: Option<sykli_core::id::Digest>,
-    failure: Option<FailureReport>,
-    warnings: Vec<String>,
-    stored: Option<Box<NewResult>>,
+pub(super) struct Last {
+    pub(super) wall_ms: u64,
+    pub(super) fuel: u64,
+    pub(super) output: Option<sykli_core::id::Digest>,
+    pub(super) failure: Option<FailureReport>,
+    pub(super) warnings: Vec<String>,
+    pub(super) stored: Option<Box<NewResult>>,
+    /// The node that it ran on, where that was not this one.
+    pub(super) node: Option<NodeRef>,
 }
 
 impl<'a> Drive<'a> {
     pub(super) fn new(
         context: Arc<Context>,
-        machine: Run,
+        machine: Decider,
         pool: &'a Pool<Crew>,
         events: &'a (dyn Fn(RunEvent) + Sync),
         settler: SyncSender<Vec<Settlement>>,
@@ -226,9 +229,9 @@ impl<'a> Drive<'a> {
         if last || (due && (self.changed || self.running > 0)) {
             self.changed = false;
             self.shown = Some(Instant::now());
-            (self.events)(RunEvent::Snapshot(Box::new(
-                self.machine.snapshot(self.now),
-            )));
+            if let Some(snapshot) = self.machine.snapshot(self.now) {
+                (self.events)(RunEvent::Snapshot(Box::new(snapshot)));
+            }
         }
     }
 
@@ -236,13 +239,17 @@ impl<'a> Drive<'a> {
         self.changed = true;
         let mut actions = std::mem::take(&mut self.actions);
         self.machine.handle_into(self.now, event, &mut actions);
+        self.follow(actions);
+    }
+
+    fn follow(&mut self, mut actions: Vec<Action>) {
         for action in actions.drain(..) {
             self.perform(action);
         }
         self.actions = actions;
     }
 
-    fn perform(&mut self, action: Action) {
+    pub(super) fn perform(&mut self, action: Action) {
         match action {
             Action::Prepare { task } => self.prepare.push(task),
             Action::Execute { task, attempt } => self.start(task, attempt),
@@ -294,7 +301,7 @@ impl<'a> Drive<'a> {
         }
     }
 
-    fn names(&self, id: TaskId) -> Option<(Arc<str>, Arc<str>)> {
+    pub(super) fn names(&self, id: TaskId) -> Option<(Arc<str>, Arc<str>)> {
         let (instance, _) = self.context.instance(id)?;
         let task = self.context.name(instance.task)?;
         Some((task, instance.label.clone()))
@@ -302,6 +309,7 @@ impl<'a> Drive<'a> {
 
     fn take(&mut self, message: Message) {
         match message {
+            Message::Node(said) => self.hear(said),
             Message::Prepared(batch) => {
                 for (id, ready) in batch {
                     self.prepared(id, ready);
@@ -371,7 +379,7 @@ impl<'a> Drive<'a> {
             Ok(ready) => ready,
             Err(not_ready) => return self.not_ready(id, not_ready),
         };
-        let digest = ready.prepared.digest;
+        let prepared = ready.prepared;
         let hit = ready.hit.is_some();
         let last = match ready.hit {
             Some(record) => {
@@ -389,16 +397,16 @@ impl<'a> Drive<'a> {
         self.active.insert(
             id,
             Active {
-                prepared: Some(ready.prepared),
+                prepared: Some(prepared.clone()),
                 last,
                 ..Active::default()
             },
         );
-        self.feed(Event::Prepared {
-            task: id,
-            digest,
-            hit,
-        });
+        self.changed = true;
+        let mut actions = std::mem::take(&mut self.actions);
+        self.machine
+            .prepared(self.now, (&prepared, hit), ready.needs, &mut actions);
+        self.follow(actions);
     }
 
     fn not_ready(&mut self, id: TaskId, not_ready: NotReady) {
@@ -429,6 +437,7 @@ impl<'a> Drive<'a> {
                 failure: attempted.failure,
                 warnings: attempted.warnings,
                 stored: attempted.stored,
+                node: None,
             };
         }
         self.feed(Event::Finished {

@@ -85,6 +85,15 @@ impl<M> Mailbox<M> {
         }
     }
 
+    /// Puts a message into the box of `thread` and has the loop look; never waits. For what is bounded where it comes
+    /// from.
+    pub(super) fn put(&self, thread: usize, message: M) {
+        if let Some(slot) = self.0.boxes.get(thread).filter(|_| !self.is_closed()) {
+            slot.lock().push(message);
+            self.ring();
+        }
+    }
+
     /// The thread has nothing left to do: what it posted is wanted now.
     pub(super) fn flush(&self, thread: usize) {
         let waiting = |slot: &CachePadded<Slot<M>>| !slot.lock().is_empty();

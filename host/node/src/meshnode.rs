@@ -1,0 +1,505 @@
+//! A node of the mesh: core's machine, and the hands that it needs.
+//!
+//! ```text
+//! hub.rs      the one loop: what happens → machine → what is to be done
+//! perform.rs  each action to whoever does it
+//! owner.rs    own runs: bundles that may be fetched, outputs that are fetched
+//! guest.rs    foreign tasks: bundles taken, guests run, results that wait
+//! fetch.rs    transfers to this node          serve.rs    transfers from it
+//! permits.rs  what may be fetched by whom     run.rs      a run's side of all this
+//! status.rs   the node as it is, for people
+//! ```
+//!
+//! It decides nothing: core does. One of them runs for each user's data folder, in `sykli node start` or, where none is
+//! up, for as long as a `sykli run --mesh` lasts. Called by the command line and by `run`.
+
+mod command;
+mod fetch;
+mod guest;
+mod hub;
+mod owner;
+mod perform;
+mod permits;
+pub(crate) mod run;
+mod serve;
+mod status;
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustix::fs::FlockOperation;
+use sykli_core::consent::Capabilities;
+use sykli_core::id::{LeaseKey, NodeId, RunId};
+use sykli_core::machine::{Event, Machine, Setup, Submission};
+use sykli_core::policy::Policy;
+use sykli_core::profile::ProfileKind;
+use sykli_runtime::Engine;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::control::api::NodeStatus;
+use crate::control::notice::Notices;
+use crate::db::{Guard, lock_file};
+use crate::foreign;
+use crate::host_state::{HostProbe, Roots};
+use crate::identity::{Identity, IdentityError, peer_id};
+use crate::ledger::{Ledger, LedgerError};
+use crate::membership::{Membership, MembershipError};
+use crate::mesh::{Mesh, MeshConfig, MeshError, MeshLimits};
+use crate::needs::{Bundles, SizeBook};
+use crate::node::{Node, NodeError};
+use crate::paths::{PathsError, create_private};
+use crate::prepare::{Context, Prepared};
+use crate::settings::MeshSettings;
+use crate::store::Store;
+use crate::transfer::{Fair, What};
+use hub::{Ears, Hub};
+use owner::RunSide;
+use permits::Permits;
+use run::Picture;
+pub(crate) use run::{FromNode, MeshRun, Sink};
+
+/// What the loop's queues hold: from the transport, and from runs and the control socket.
+const MESH_QUEUE: usize = 1024;
+const COMMAND_QUEUE: usize = 1024;
+/// Threads of the node's own: transport and transfers. Guests have theirs.
+const THREADS: usize = 2;
+/// How long a task that fits no node waits for one.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// How long the transport has to end.
+const SHUTDOWN: Duration = Duration::from_secs(5);
+
+/// A node by id and by the name that it gave itself.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct NodeRef {
+    /// Its peer id: `12D3Koo…`.
+    pub id: String,
+    /// Its name; the end of its id where it has not said one. Its own words: escape sequences are the renderer's to strip.
+    pub name: Arc<str>,
+}
+
+impl NodeRef {
+    pub(crate) fn new(node: NodeId, name: &str) -> NodeRef {
+        let id = peer_id(node).map_or_else(|_| node.to_string(), |peer| peer.to_string());
+        let end = id.get(id.len().saturating_sub(8)..).unwrap_or(&id);
+        let name = Arc::from(if name.is_empty() { end } else { name });
+        NodeRef { id, name }
+    }
+}
+
+/// Why a node could not be started.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum MeshNodeError {
+    /// Another process of this user is this node.
+    #[error("a node of this user is running already ({})", path.display())]
+    Running {
+        /// The lock that it holds.
+        path: PathBuf,
+    },
+    /// The lock could not be taken.
+    #[error("cannot use {}: {message}", path.display())]
+    Lock {
+        /// The lock.
+        path: PathBuf,
+        /// What the system said.
+        message: String,
+    },
+    /// The folders cannot be used.
+    #[error(transparent)]
+    Paths(#[from] PathsError),
+    /// The key cannot be used.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// The membership cannot be used.
+    #[error(transparent)]
+    Membership(#[from] MembershipError),
+    /// The ledger cannot be used.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// The transport could not be started.
+    #[error(transparent)]
+    Mesh(#[from] MeshError),
+    /// The store or the engine cannot be used.
+    #[error(transparent)]
+    Node(#[from] Box<NodeError>),
+    /// The system gives no threads.
+    #[error("failed to start the node's threads: {0}")]
+    Threads(std::io::Error),
+}
+
+impl MeshNodeError {
+    /// Stable name of the kind of error.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            MeshNodeError::Running { .. } => "node::running",
+            MeshNodeError::Lock { .. } => "node::lock",
+            MeshNodeError::Paths(_) => "node::folders",
+            MeshNodeError::Identity(error) => error.code(),
+            MeshNodeError::Membership(error) => error.code(),
+            MeshNodeError::Ledger(error) => error.code(),
+            MeshNodeError::Mesh(error) => error.code(),
+            MeshNodeError::Node(error) => error.code(),
+            MeshNodeError::Threads(_) => "node::threads",
+        }
+    }
+
+    /// Ways out.
+    #[must_use]
+    pub fn hints(&self) -> Vec<String> {
+        match self {
+            MeshNodeError::Running { .. } => vec![
+                "`sykli node status` shows it; runs go through it where its control socket answers".to_owned(),
+            ],
+            MeshNodeError::Lock { .. } | MeshNodeError::Paths(_) => vec![
+                "make it a folder that you own and can write (chmod u+rwx), or set XDG_DATA_HOME to another one"
+                    .to_owned(),
+            ],
+            MeshNodeError::Identity(error) => vec![error.hint()],
+            MeshNodeError::Membership(error) => vec![error.hint()],
+            MeshNodeError::Ledger(error) => vec![error.hint()],
+            MeshNodeError::Mesh(error) => vec![error.hint()],
+            MeshNodeError::Node(error) => error.hints(),
+            MeshNodeError::Threads(_) => Vec::new(),
+        }
+    }
+}
+
+/// What the loop is told from within this process.
+pub(crate) enum Command {
+    /// A run begins.
+    Submit(Box<Submission>, Box<RunSide>),
+    /// Something happened in it.
+    Own(Event),
+    /// An instance of it is prepared; with what its bundle is made of, where it has no result.
+    Prepared {
+        event: Event,
+        prepared: Option<Arc<Prepared>>,
+    },
+    /// How is the node?
+    Status(oneshot::Sender<Box<NodeStatus>>),
+    /// Take nothing new, or again.
+    Pause(bool),
+    /// Finish what is there, take nothing new.
+    Drain,
+    /// A person has answered a question; whether there was one.
+    Decide {
+        id: u64,
+        yes: bool,
+        answer: oneshot::Sender<bool>,
+    },
+    /// End: at once, or after what is there is finished.
+    Stop { now: bool },
+}
+
+/// What runs beside the loop tells it.
+pub(super) enum Done {
+    /// Something that core asked for is done.
+    Core(Event),
+    /// A transfer waits for its peer.
+    Paused(NodeId, LeaseKey),
+}
+
+/// What the loop and what runs beside it share.
+pub(super) struct Shared {
+    me: NodeId,
+    name: String,
+    profile: ProfileKind,
+    policy: Policy,
+    labels: BTreeSet<Arc<str>>,
+    slots: u32,
+    memory_mb: u64,
+    store: Store,
+    engine: Engine,
+    /// Compressed sizes of blobs.
+    sizes: Arc<SizeBook>,
+    ledger: Ledger,
+    mesh: Mesh,
+    fair: Fair,
+    /// zstd's level for what is sent.
+    level: i32,
+    notices: Notices,
+}
+
+/// A running node; see the module. Dropped, it is stopped.
+pub struct MeshNode {
+    handle: Handle,
+    mesh: Mesh,
+    runtime: Option<tokio::runtime::Runtime>,
+    serving: Option<tokio::task::JoinHandle<()>>,
+    // Released last.
+    _lock: Guard,
+}
+
+/// Speaks to a running node. Cheap to clone.
+#[derive(Clone)]
+pub struct Handle {
+    commands: mpsc::Sender<Command>,
+    ledger: Ledger,
+    sizes: Arc<SizeBook>,
+    /// The most bytes that may flow for one task.
+    cap: u64,
+    runtime: tokio::runtime::Handle,
+}
+
+impl MeshNode {
+    /// Starts the node of `node`'s data folder.
+    ///
+    /// # Errors
+    /// Where another process is this node, or something that it stands on cannot be used.
+    pub fn start(
+        node: &Node,
+        settings: MeshSettings,
+        notices: Notices,
+    ) -> Result<MeshNode, MeshNodeError> {
+        let data = &node.settings().dirs.data;
+        create_private(data)?;
+        let lock = take_lock(data.join("mesh.lock"))?;
+        let identity = Identity::open(data)?;
+        let me = identity.node_id();
+        let membership = Membership::open(data, &identity, settings.trust.clone())?;
+        let ledger = Ledger::open(data)?;
+        let store = node.store().map_err(Box::new)?.clone();
+        let engine = node.engine().map_err(Box::new)?.clone();
+        let gate = membership.gate();
+        gate.set_capabilities(capabilities(&settings));
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(THREADS)
+            .thread_name("sykli-mesh")
+            .enable_all()
+            .build()
+            .map_err(MeshNodeError::Threads)?;
+        let cap = settings.profile.artifacts.most_bytes();
+        let cap = cap.min(settings.policy.max_artifact_bytes);
+        let (heard, mesh_events) = mpsc::channel(MESH_QUEUE);
+        let mesh = runtime.block_on(async {
+            let config = MeshConfig {
+                identity: identity.clone(),
+                gate,
+                profile: settings.profile.clone(),
+                listen: settings.listen.clone(),
+                known: settings.known.clone(),
+                mdns: settings.mdns,
+                relay_server: settings.relay_server,
+                limits: MeshLimits::default(),
+            };
+            Mesh::start(config, heard)
+        })?;
+        let level = level(settings.profile.kind);
+        let sizes = Arc::new(SizeBook::new(level));
+        let shared = Arc::new(Shared {
+            me,
+            name: settings.name.clone(),
+            profile: settings.profile.kind,
+            policy: settings.policy.clone(),
+            labels: settings.labels.clone(),
+            slots: settings.slots,
+            memory_mb: settings.memory_mb,
+            store,
+            engine,
+            sizes: Arc::clone(&sizes),
+            ledger: ledger.clone(),
+            mesh: mesh.clone(),
+            fair: Fair::default(),
+            level,
+            notices,
+        });
+        let outbox = ledger.outbox()?;
+        let permits = Permits::default();
+        for (owner, key, claim) in &outbox {
+            let serving = shared.outputs(claim);
+            permits.grant(*owner, key.clone(), What::Outputs, serving);
+        }
+        let unfinished = ledger.runs()?.into_iter().collect();
+        let machine = Machine::restore(setup(me, settings), outbox, unfinished);
+        let (commands, commanded) = mpsc::channel(COMMAND_QUEUE);
+        let (done, answers) = mpsc::unbounded_channel();
+        let hub = Hub::new(shared, machine, done, permits);
+        let ears = Ears {
+            mesh: mesh_events,
+            commands: commanded,
+            done: answers,
+            probe: HostProbe::new(Roots::system()),
+        };
+        let serving = runtime.spawn(hub.serve(ears));
+        let handle = Handle {
+            commands,
+            ledger,
+            sizes,
+            cap,
+            runtime: runtime.handle().clone(),
+        };
+        Ok(MeshNode {
+            handle,
+            mesh,
+            runtime: Some(runtime),
+            serving: Some(serving),
+            _lock: lock,
+        })
+    }
+
+    /// For those who speak to it.
+    #[must_use]
+    pub fn handle(&self) -> Handle {
+        self.handle.clone()
+    }
+
+    /// Its transport.
+    #[must_use]
+    pub fn mesh(&self) -> &Mesh {
+        &self.mesh
+    }
+
+    /// The runtime that it lives on.
+    #[must_use]
+    pub fn runtime(&self) -> tokio::runtime::Handle {
+        self.handle.runtime.clone()
+    }
+
+    /// Waits until it has ended by itself: it was stopped or drained.
+    pub fn wait(mut self) {
+        self.join();
+    }
+
+    /// Stops it: guests are given up, peers are told.
+    pub fn stop(mut self) {
+        self.handle.stop(true);
+        self.join();
+    }
+
+    fn join(&mut self) {
+        let (Some(runtime), Some(serving)) = (self.runtime.take(), self.serving.take()) else {
+            return;
+        };
+        // It fails only by a panic, which has been told.
+        let _ = runtime.block_on(serving);
+        runtime.shutdown_timeout(SHUTDOWN);
+    }
+}
+
+impl Drop for MeshNode {
+    fn drop(&mut self) {
+        if self.serving.is_some() {
+            self.handle.stop(true);
+            self.join();
+        }
+    }
+}
+
+impl Handle {
+    /// Begins a run; what happens in it is told to what comes back.
+    pub(crate) fn submit(
+        &self,
+        submission: Submission,
+        parts: (Arc<Context>, Arc<Bundles>),
+        sink: Sink,
+    ) -> MeshRun {
+        let (run, picture) = (submission.run.clone(), Picture::default());
+        let side = RunSide::new(parts, submission.mode, picture.clone(), sink);
+        // Where the node has ended, the run finds out by itself.
+        let _ = self
+            .commands
+            .blocking_send(Command::Submit(Box::new(submission), Box::new(side)));
+        MeshRun::new(run, self.commands.clone(), picture)
+    }
+
+    /// How the node is; none where it has ended.
+    pub async fn status(&self) -> Option<Box<NodeStatus>> {
+        let (answer, status) = oneshot::channel();
+        self.commands.send(Command::Status(answer)).await.ok()?;
+        status.await.ok()
+    }
+
+    /// Takes nothing new, or again.
+    pub async fn pause(&self, on: bool) {
+        // Without a node there is nothing to pause.
+        let _ = self.commands.send(Command::Pause(on)).await;
+    }
+
+    /// Finishes what is there, takes nothing new.
+    pub async fn drain(&self) {
+        let _ = self.commands.send(Command::Drain).await;
+    }
+
+    /// A person's answer to a question; false where it no longer stands.
+    pub async fn decide(&self, id: u64, yes: bool) -> bool {
+        let (answer, decided) = oneshot::channel();
+        let command = Command::Decide { id, yes, answer };
+        self.commands.send(command).await.is_ok() && decided.await.unwrap_or(false)
+    }
+
+    /// Ends it, at once or after what it has is finished. Does not wait.
+    pub fn stop(&self, now: bool) {
+        let commands = self.commands.clone();
+        self.runtime.spawn(async move {
+            let _ = commands.send(Command::Stop { now }).await;
+        });
+    }
+
+    /// What was promised to peers and is not settled.
+    pub(crate) fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
+    pub(crate) fn sizes(&self) -> &Arc<SizeBook> {
+        &self.sizes
+    }
+
+    /// The most compressed bytes that may flow for one task.
+    pub(crate) fn cap(&self) -> u64 {
+        self.cap
+    }
+}
+
+fn take_lock(path: PathBuf) -> Result<Guard, MeshNodeError> {
+    lock_file(&path, FlockOperation::NonBlockingLockExclusive).map_err(|error| {
+        if error.kind() == std::io::ErrorKind::WouldBlock {
+            MeshNodeError::Running { path }
+        } else {
+            let message = error.to_string();
+            MeshNodeError::Lock { path, message }
+        }
+    })
+}
+
+/// Faster links are not worth the time that a higher level takes.
+fn level(profile: ProfileKind) -> i32 {
+    match profile {
+        ProfileKind::Lan => 1,
+        ProfileKind::Wan | ProfileKind::Mobile | ProfileKind::Hostile => 9,
+    }
+}
+
+fn capabilities(settings: &MeshSettings) -> Capabilities {
+    Capabilities {
+        name: settings.name.as_str().into(),
+        profile: settings.profile.kind,
+        tick_ms: settings.profile.tick_ms,
+        stealing: settings.profile.stealing,
+        artifacts: settings.profile.artifacts,
+        hidden: settings.profile.is_hidden(),
+        labels: settings.labels.clone(),
+        memory_mb: settings.memory_mb,
+        engine: foreign::engine_class(),
+    }
+}
+
+fn setup(me: NodeId, settings: MeshSettings) -> Setup {
+    let mut seed = [0; 8];
+    // Without randomness the seed only makes choices predictable; the id differs from node to node.
+    if getrandom::fill(&mut seed).is_err() {
+        seed.copy_from_slice(me.0.first_chunk::<8>().unwrap_or(&[0; 8]));
+    }
+    Setup {
+        id: me,
+        capabilities: capabilities(&settings),
+        profile: settings.profile,
+        policy: settings.policy,
+        slots: settings.slots,
+        imports: foreign::host_imports(),
+        seed: u64::from_le_bytes(seed),
+        patience_ms: u64::try_from(PATIENCE.as_millis()).unwrap_or(u64::MAX),
+    }
+}

@@ -1,0 +1,247 @@
+//! The executor's hands: bundles that are taken, foreign guests that run, results that wait to be fetched.
+//!
+//! Each guest has a thread of its own; core bounds how many there are. Decides nothing. Called by the loop.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use sykli_core::consent::{Claim, LostWhy, Offer, RemoteOutcome};
+use sykli_core::id::{Digest, LeaseKey, NodeId};
+use sykli_core::machine::Event;
+use sykli_runtime::{CancelToken, LogLevel, Observer};
+use tokio::sync::mpsc;
+
+use super::fetch::Fetch;
+use super::hub::Hub;
+use super::{Done, Shared};
+use crate::control::notice::Notice;
+use crate::foreign;
+use crate::transfer::{Request, Root, Serving, What};
+
+/// Progress of a guest is passed on this often, at most.
+const PROGRESS_EVERY: Duration = Duration::from_millis(200);
+
+/// A foreign guest that runs here.
+pub(super) struct Guest {
+    pub(super) label: Arc<str>,
+    pub(super) since: Instant,
+    pub(super) watch: Arc<Watch>,
+    cancel: CancelToken,
+}
+
+impl Guest {
+    pub(super) fn cancel(&self) {
+        self.cancel.cancel();
+    }
+}
+
+/// Listens to a foreign guest.
+pub(super) struct Watch {
+    owner: NodeId,
+    key: LeaseKey,
+    done: mpsc::UnboundedSender<Done>,
+    began: Instant,
+    /// When progress was passed on last, in milliseconds since the guest began; one more, so that 0 is never.
+    told: AtomicU64,
+    progress: Mutex<(u64, u64)>,
+}
+
+impl Watch {
+    /// Units done, and in all.
+    pub(super) fn progress(&self) -> (u64, u64) {
+        *self.progress.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Observer for Watch {
+    fn stdout(&self, _: &[u8]) {}
+
+    fn stderr(&self, _: &[u8]) {}
+
+    fn progress(&self, done: u64, total: u64, message: &str) {
+        *self.progress.lock().unwrap_or_else(PoisonError::into_inner) = (done, total);
+        let now = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let told = self.told.load(Ordering::Relaxed);
+        let every = u64::try_from(PROGRESS_EVERY.as_millis()).unwrap_or(u64::MAX);
+        // A guest may say more than anybody wants to hear; the last word of a burst may stay unsaid.
+        if told != 0 && now.saturating_sub(told - 1) < every {
+            return;
+        }
+        self.told.store(now.saturating_add(1), Ordering::Relaxed);
+        let event = Event::ForeignProgress {
+            owner: self.owner,
+            key: self.key.clone(),
+            done,
+            total,
+            message: message.into(),
+        };
+        let _ = self.done.send(Done::Core(event));
+    }
+
+    fn log(&self, _: LogLevel, _: &str, _: &[(String, String)]) {}
+}
+
+impl Hub {
+    pub(super) fn take_bundle(&mut self, owner: NodeId, offer: Arc<Offer>, cap: u64) {
+        let key = offer.key.clone();
+        self.taking
+            .insert((owner, key.clone()), (Instant::now(), Arc::clone(&offer)));
+        let fetched = Fetch {
+            peer: owner,
+            request: Request {
+                key: key.clone(),
+                what: What::Bundle,
+            },
+            root: Root::Manifest(offer.needs.digest),
+            cap,
+        };
+        self.spawn_fetch(fetched, move |ended| match ended {
+            Ok(()) => Event::BundleArrived { owner, key },
+            Err(why) => Event::BundleFailed { owner, key, why },
+        });
+    }
+
+    pub(super) fn start_foreign(&mut self, owner: NodeId, offer: Arc<Offer>) {
+        let id = (owner, offer.key.clone());
+        let watch = Arc::new(Watch {
+            owner,
+            key: offer.key.clone(),
+            done: self.done.clone(),
+            began: Instant::now(),
+            told: AtomicU64::new(0),
+            progress: Mutex::default(),
+        });
+        let cancel = CancelToken::default();
+        let guest = Guest {
+            label: offer.needs.label.clone(),
+            since: Instant::now(),
+            watch: Arc::clone(&watch),
+            cancel: cancel.clone(),
+        };
+        self.shared.notices.say(Notice::Accepted {
+            label: offer.needs.label.to_string(),
+            owner: self.named(owner).name.to_string(),
+        });
+        let (shared, done) = (self.shared.clone(), self.done.clone());
+        let started = std::thread::Builder::new()
+            .name("sykli-foreign".to_owned())
+            .spawn(move || run(&shared, owner, &offer, &watch, &cancel, &done));
+        match started {
+            Ok(_) => drop(self.guests.insert(id, guest)),
+            Err(_) => {
+                let (owner, key) = id;
+                let outcome = Err(LostWhy::HostFault);
+                let event = Event::ForeignEnded {
+                    owner,
+                    key,
+                    outcome,
+                };
+                let _ = self.done.send(Done::Core(event));
+            }
+        }
+    }
+
+    /// A guest has ended: what it made may be fetched from now on.
+    pub(super) fn guest_ended(
+        &mut self,
+        owner: NodeId,
+        key: &LeaseKey,
+        outcome: &Result<Box<Claim>, LostWhy>,
+    ) {
+        // Without one its lease was given up meanwhile.
+        let Some(guest) = self.guests.remove(&(owner, key.clone())) else {
+            return;
+        };
+        let how = match outcome {
+            Ok(claim) => match &claim.outcome {
+                RemoteOutcome::Passed => "passed".to_owned(),
+                RemoteOutcome::Failed { code, .. } => format!("failed: {code}"),
+            },
+            Err(why) => format!("no result: {why:?}"),
+        };
+        self.shared.notices.say(Notice::Finished {
+            label: guest.label.to_string(),
+            owner: self.named(owner).name.to_string(),
+            how,
+        });
+        if let Ok(claim) = outcome {
+            let serving = self.shared.outputs(claim);
+            self.permits
+                .grant(owner, key.clone(), What::Outputs, serving);
+        }
+    }
+
+    pub(super) fn drop_foreign(&mut self, owner: NodeId, key: &LeaseKey) {
+        self.stop_fetching(owner, key);
+        self.taking.remove(&(owner, key.clone()));
+        self.permits.withdraw(owner, key, What::Outputs);
+        if let Some(guest) = self.guests.remove(&(owner, key.clone())) {
+            guest.cancel();
+        }
+    }
+}
+
+impl Shared {
+    /// What the owner of a result may fetch: its output tree, the files in it, what the guest wrote on its streams.
+    pub(super) fn outputs(&self, claim: &Claim) -> Serving {
+        let mut wanted = std::collections::BTreeSet::from([claim.stdout, claim.stderr]);
+        if claim.outcome == RemoteOutcome::Passed {
+            wanted.insert(claim.output);
+            let tree = self.store.tree(&claim.output);
+            wanted.extend(
+                tree.iter()
+                    .flat_map(|tree| tree.entries())
+                    .map(|entry| entry.digest),
+            );
+        }
+        let store = self.store.clone();
+        Serving {
+            closure: Arc::new(move |digest: &Digest| {
+                wanted.contains(digest).then(|| store.get(digest)).flatten()
+            }),
+            cap: u64::MAX,
+            level: self.level,
+        }
+    }
+}
+
+fn run(
+    shared: &Shared,
+    owner: NodeId,
+    offer: &Offer,
+    watch: &Arc<Watch>,
+    cancel: &CancelToken,
+    done: &mpsc::UnboundedSender<Done>,
+) {
+    let say = |event| drop(done.send(Done::Core(event)));
+    let key = offer.key.clone();
+    say(Event::ForeignStarted { owner, key });
+    let observer: Arc<dyn Observer> = watch.clone();
+    let host = foreign::Host {
+        store: &shared.store,
+        engine: &shared.engine,
+        policy: &shared.policy,
+        sizes: &shared.sizes,
+    };
+    let ran = foreign::run_foreign(host, offer, observer, cancel);
+    let outcome = ran.map_err(|error| error.lost()).map(|result| {
+        Box::new(Claim {
+            executor: shared.me,
+            task_digest: offer.needs.digest,
+            nonce: offer.nonce,
+            outcome: result.outcome,
+            output: result.output,
+            output_bytes: result.output_bytes,
+            stdout: result.stdout,
+            stderr: result.stderr,
+            fuel: result.fuel,
+            wall_ms: result.wall_ms,
+        })
+    });
+    say(Event::ForeignEnded {
+        owner,
+        key: offer.key.clone(),
+        outcome,
+    });
+}

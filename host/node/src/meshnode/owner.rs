@@ -1,0 +1,160 @@
+//! The owner's hands: bundles that may be fetched, outputs that are fetched, and the runs of this node.
+//!
+//! Decides nothing. Called by the loop.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use sykli_core::consent::{Claim, RemoteOutcome};
+use sykli_core::id::{LeaseKey, NodeId, TaskId};
+use sykli_core::machine::{Event, Mode, StepKind};
+use sykli_core::run;
+use sykli_core::snapshot::Snapshot;
+
+use super::fetch::Fetch;
+use super::hub::Hub;
+use super::run::{FromNode, Picture, Sink};
+use crate::needs::Bundles;
+use crate::prepare::{Context, Prepared};
+use crate::transfer::{Request, Root, Serving, What};
+
+/// A run of this node's.
+pub(crate) struct RunSide {
+    sink: Sink,
+    context: Arc<Context>,
+    bundles: Arc<Bundles>,
+    /// What is prepared and not settled.
+    prepared: HashMap<TaskId, Arc<Prepared>>,
+    picture: Picture,
+    drawn: Option<Instant>,
+    stale: bool,
+    over: bool,
+    mode: Mode,
+    /// Instances that other nodes have.
+    away: BTreeSet<TaskId>,
+}
+
+impl RunSide {
+    pub(super) fn new(
+        (context, bundles): (Arc<Context>, Arc<Bundles>),
+        mode: Mode,
+        picture: Picture,
+        sink: Sink,
+    ) -> RunSide {
+        RunSide {
+            sink,
+            context,
+            bundles,
+            prepared: HashMap::new(),
+            picture,
+            drawn: None,
+            stale: true,
+            over: false,
+            mode,
+            away: BTreeSet::new(),
+        }
+    }
+
+    pub(super) fn say(&self, what: FromNode) {
+        (self.sink)(what);
+    }
+
+    pub(super) fn perform(&mut self, action: run::Action) {
+        match &action {
+            run::Action::Settled { task, .. } => {
+                self.prepared.remove(task);
+                self.away.remove(task);
+            }
+            run::Action::Finish { .. } => self.over = true,
+            _ => {}
+        }
+        self.say(FromNode::Action(action));
+    }
+
+    /// An instance is with another node, or no longer.
+    pub(super) fn moved(&mut self, task: TaskId, what: &StepKind) {
+        match what {
+            StepKind::Accepted | StepKind::Started => drop(self.away.insert(task)),
+            StepKind::Lost { .. } | StepKind::Ran { .. } => drop(self.away.remove(&task)),
+            _ => {}
+        }
+    }
+
+    /// How many instances other nodes have.
+    pub(super) fn elsewhere(&self) -> u32 {
+        u32::try_from(self.away.len()).unwrap_or(u32::MAX)
+    }
+
+    pub(super) fn prepared(&mut self, prepared: Arc<Prepared>) {
+        self.prepared.insert(prepared.task, prepared);
+    }
+
+    pub(super) fn changed(&mut self) {
+        self.stale = true;
+    }
+
+    pub(super) fn is_stale(&self) -> bool {
+        self.stale && !self.over
+    }
+
+    pub(super) fn is_over(&self) -> bool {
+        self.over
+    }
+
+    pub(super) fn is_due(&self, every: Duration) -> bool {
+        self.is_stale() && self.drawn.is_none_or(|at| at.elapsed() >= every)
+    }
+
+    pub(super) fn draw(&mut self, snapshot: Snapshot) {
+        self.stale = false;
+        self.drawn = Some(Instant::now());
+        self.picture.draw(snapshot);
+    }
+
+    /// The pipeline's name and how far the run reaches.
+    pub(super) fn about(&self) -> (&str, Mode) {
+        (&self.context.plan.pipeline.name, self.mode)
+    }
+
+    fn serving(&self, task: TaskId, cap: u64, level: i32) -> Option<Serving> {
+        let prepared = self.prepared.get(&task)?;
+        Some(Serving {
+            closure: Arc::new(self.bundles.closure(prepared)),
+            cap,
+            level,
+        })
+    }
+}
+
+impl Hub {
+    pub(super) fn send_bundle(&mut self, peer: NodeId, key: LeaseKey, cap: u64) {
+        let level = self.shared.level;
+        let run = self.runs.get(&key.run);
+        // Without it the peer is refused, and its lease ends as lost.
+        if let Some(serving) = run.and_then(|run| run.serving(key.task, cap, level)) {
+            self.permits.grant(peer, key, What::Bundle, serving);
+        }
+    }
+
+    pub(super) fn fetch_outputs(&mut self, peer: NodeId, key: LeaseKey, claim: &Claim, cap: u64) {
+        let root = Root::Result {
+            tree: (claim.outcome == RemoteOutcome::Passed).then_some(claim.output),
+            streams: [claim.stdout, claim.stderr],
+        };
+        let request = Request {
+            key: key.clone(),
+            what: What::Outputs,
+        };
+        let fetched = Fetch {
+            peer,
+            request,
+            root,
+            cap,
+        };
+        self.spawn_fetch(fetched, move |ended| match ended {
+            Ok(()) => Event::Fetched { peer, key },
+            Err(why) => Event::FetchFailed { peer, key, why },
+        });
+    }
+}

@@ -1,0 +1,109 @@
+//! What the mesh node tells a run's loop: what is to be done, and what tasks came to that ran elsewhere.
+//!
+//! A result from elsewhere is treated as one of this machine's: kept in the cache, journalled, told; only where it ran is
+//! told too. Decides nothing. Called by `drive`.
+
+use std::sync::Arc;
+
+use sykli_core::consent::{Claim, RemoteOutcome};
+use sykli_core::id::TaskId;
+use sykli_core::machine::{Step, StepKind};
+use sykli_core::run::Action;
+
+use super::decider::Decider;
+use super::drive::{Drive, Last};
+use super::failure;
+use crate::events::{FailureReport, RunEvent};
+use crate::meshnode::{FromNode, NodeRef};
+use crate::prepare::Prepared;
+use crate::store::{NewResult, Record};
+
+/// The most of each stream of a failed task that is read for its report.
+const MAX_STREAM_BYTES: u64 = 1 << 20;
+
+impl Drive<'_> {
+    pub(super) fn hear(&mut self, said: FromNode) {
+        match said {
+            FromNode::Action(Action::Finish { status }) => {
+                if let Decider::Mesh(run) = &mut self.machine {
+                    run.end(status);
+                }
+            }
+            FromNode::Action(action) => self.perform(action),
+            FromNode::Result { task, claim, by } => self.came(task, &claim, by),
+            FromNode::Step { task, step, peer } => self.moved(task, *step, peer),
+        }
+    }
+
+    /// A task elsewhere has a result. That it is settled is said next.
+    fn came(&mut self, id: TaskId, claim: &Claim, by: NodeRef) {
+        let Some(active) = self.active.get_mut(&id) else {
+            return;
+        };
+        let mut last = Last {
+            wall_ms: claim.wall_ms,
+            fuel: claim.fuel,
+            node: Some(by),
+            ..Last::default()
+        };
+        match &claim.outcome {
+            RemoteOutcome::Passed => {
+                self.context.settle(id, claim.output);
+                last.output = Some(claim.output);
+                let prepared = active.prepared.as_ref().filter(|prepared| prepared.pure);
+                last.stored = prepared.map(|prepared| Box::new(self.context.result(prepared, claim)));
+            }
+            RemoteOutcome::Failed { code, message } => {
+                let stream = |digest| {
+                    let bytes = self.context.store.read(&digest, MAX_STREAM_BYTES);
+                    bytes.map_or(String::new(), |bytes| failure::tail(&bytes))
+                };
+                last.failure = Some(FailureReport {
+                    stdout_tail: stream(claim.stdout),
+                    stderr_tail: stream(claim.stderr),
+                    ..failure::plain(code, message.to_string(), Vec::new())
+                });
+            }
+        }
+        active.last = last;
+    }
+
+    /// A task is on its way.
+    fn moved(&mut self, id: TaskId, step: Step, peer: NodeRef) {
+        if matches!(step.what, StepKind::Accepted)
+            && let Some(active) = self.active.get_mut(&id)
+        {
+            active.attempts = step.attempt.0;
+        }
+        if let Some((task, label)) = self.names(id) {
+            (self.events)(RunEvent::TaskStep {
+                task,
+                label,
+                peer,
+                step: Box::new(step),
+            });
+        }
+    }
+}
+
+impl crate::prepare::Context {
+    /// A result from elsewhere, as the cache keeps it.
+    fn result(&self, prepared: &Arc<Prepared>, claim: &Claim) -> NewResult {
+        let record = Record {
+            exit: 0,
+            outputs: claim.output,
+            stdout: claim.stdout,
+            stderr: claim.stderr,
+            fuel: claim.fuel,
+            wall_ms: claim.wall_ms,
+            peak_memory_bytes: 0,
+            manifest: self.manifest_delta(prepared),
+            warnings: Vec::new(),
+        };
+        NewResult {
+            task: prepared.digest,
+            record,
+            fresh: false,
+        }
+    }
+}
