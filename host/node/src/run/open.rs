@@ -35,7 +35,9 @@ pub(crate) struct Opened {
     /// By instance: whether the filter wants it; `None` for all.
     pub(crate) selected: Option<Vec<bool>>,
     /// By declared task: where its component is, where it is part of the run and known.
-    programs: Vec<Option<PathBuf>>,
+    pub(crate) programs: Vec<Option<PathBuf>>,
+    /// How long tasks took lately, in milliseconds, by name.
+    pub(crate) durations: BTreeMap<String, u64>,
     pub(crate) warnings: Vec<String>,
     /// Absolute; names the pipeline in the journal.
     pub(crate) pipeline_path: PathBuf,
@@ -96,6 +98,7 @@ impl Node {
             context,
             selected,
             programs,
+            durations,
             warnings,
             pipeline_path,
         })
