@@ -42,5 +42,7 @@ pub mod node;
 pub mod plan;
 mod prepare;
 pub mod run;
+#[cfg(test)]
+mod two_nodes;
 pub mod why;
 mod worker;

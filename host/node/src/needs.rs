@@ -49,15 +49,13 @@ const INDEXED_ENTRIES: usize = 2 * (MAX_TREE_ENTRIES + 1);
 /// Sets of input trees whose cost is remembered, at least. A set holds some kilobytes.
 const KNOWN_SETS: usize = 512;
 
-/// What a run knows of its declared tasks besides its context; slices are by declared task.
-#[derive(Clone, Copy)]
-pub(crate) struct Programs<'a> {
-    /// Components, where they are loaded.
-    pub(crate) components: &'a [Option<Component>],
-    /// Where these are on disk.
-    pub(crate) paths: &'a [Option<PathBuf>],
+/// What a run knows of its declared tasks' programs besides their digests.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Programs {
+    /// By declared task: where its component is, where it is part of the run and known.
+    pub(crate) paths: Vec<Option<PathBuf>>,
     /// How long tasks took lately, in milliseconds, by name.
-    pub(crate) durations: &'a BTreeMap<String, u64>,
+    pub(crate) durations: BTreeMap<String, u64>,
 }
 
 /// The bundles of one run's instances. Shared by its threads.
@@ -72,14 +70,18 @@ pub(crate) struct Bundles {
 }
 
 impl Bundles {
-    /// The bundles of the instances of `context`. Measures nothing yet.
+    /// The bundles of the instances of `context`. `components` are by declared task. Measures nothing yet.
     pub(crate) fn new(
         context: &Arc<Context>,
-        programs: Programs<'_>,
+        components: &[Option<Component>],
+        programs: &Programs,
         sizes: &Arc<SizeBook>,
     ) -> Bundles {
         let tasks = context.plan.pipeline.tasks.iter().enumerate();
-        let declared = tasks.map(|(index, task)| Declared::new(context, index, task, programs));
+        let declared = tasks.map(|(index, task)| {
+            let component = components.get(index).and_then(Option::as_ref);
+            Declared::new(context, (index, task), component, programs)
+        });
         Bundles {
             declared: declared.collect(),
             context: Arc::clone(context),

@@ -50,12 +50,10 @@ pub(super) struct Declared {
 impl Declared {
     pub(super) fn new(
         context: &Context,
-        index: usize,
-        task: &Task,
-        programs: Programs<'_>,
+        (index, task): (usize, &Task),
+        component: Option<&Component>,
+        programs: &Programs,
     ) -> Declared {
-        let at = |paths: &[Option<PathBuf>]| paths.get(index).cloned().flatten();
-        let component = programs.components.get(index).and_then(Option::as_ref);
         let imports = component.map(Component::required_imports);
         let mut declared = Declared {
             labels: task
@@ -75,7 +73,7 @@ impl Declared {
                 .map_or(0, |ms| (*ms).max(1)),
             secret: has_secret(context, index, task),
             mesh: false,
-            path: at(programs.paths),
+            path: programs.paths.get(index).cloned().flatten(),
             component: OnceLock::new(),
         };
         declared.mesh = task.place.mesh && declared.can_be_said();
