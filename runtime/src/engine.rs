@@ -206,9 +206,9 @@ impl Engine {
         self.shared.slots as usize
     }
 
-    /// The engine class: results that depend on the engine are comparable within it.
+    /// The engine class of every engine of this build: results that depend on the engine are comparable within it.
     #[must_use]
-    pub fn class(&self, floats: Floats) -> String {
+    pub fn class(floats: Floats) -> String {
         let version = env!("CARGO_PKG_VERSION");
         match floats {
             // Canonical NaNs leave nothing that differs between architectures.
@@ -483,6 +483,12 @@ impl Component {
     #[must_use]
     pub fn imports(&self) -> &[String] {
         &self.inner.description.imports
+    }
+
+    /// The same as [`provided_imports`](crate::provided_imports) names them: what a host must provide for it, sorted.
+    #[must_use]
+    pub fn required_imports(&self) -> Vec<String> {
+        crate::imports::normalised(self.imports())
     }
 
     /// Whether it was a core module of WASI preview 1, adapted when loaded.

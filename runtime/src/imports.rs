@@ -70,6 +70,34 @@ fn is_wasi_0_2(version: &str) -> bool {
         .is_some_and(|patch| patch.parse::<u32>().is_ok())
 }
 
+/// Everything that a host of this build provides, one name an interface: `wasi:cli/environment@0.2` for any release of
+/// WASI 0.2, whose releases are compatible, and the exact version of interfaces of ours. Sorted.
+#[must_use]
+pub fn provided_imports() -> Vec<String> {
+    let wasi = WASI_INTERFACES
+        .iter()
+        .map(|interface| format!("{interface}@0.2"));
+    let ours = format!("{}@{}", task::INTERFACE, task::VERSION);
+    let mut names: Vec<String> = wasi.chain([ours]).collect();
+    names.sort();
+    names
+}
+
+/// Imports as [`provided_imports`] names them, sorted, each once. What is not provided keeps the name that it has.
+pub(crate) fn normalised(imports: &[String]) -> Vec<String> {
+    let one = |name: &String| {
+        let (interface, version) = split(name);
+        match is_wasi_0_2(version) && WASI_INTERFACES.contains(&interface) {
+            true => format!("{interface}@0.2"),
+            false => name.clone(),
+        }
+    };
+    let mut names: Vec<String> = imports.iter().map(one).collect();
+    names.sort();
+    names.dedup();
+    names
+}
+
 fn is_provided(name: &str) -> bool {
     let (interface, version) = split(name);
     if interface == task::INTERFACE {
@@ -198,6 +226,27 @@ mod tests {
             );
         }
         assert!(check_component(&["sykli:task/host@0.1.0".to_owned()]).is_ok());
+    }
+
+    #[test]
+    fn what_is_provided_is_named_once_whatever_release_it_was_built_for() {
+        let provided = provided_imports();
+        assert!(provided.is_sorted());
+        let built: Vec<String> = ["0.2.6", "0.2.0"]
+            .iter()
+            .flat_map(|version| {
+                WASI_INTERFACES
+                    .iter()
+                    .map(move |name| format!("{name}@{version}"))
+            })
+            .chain(["sykli:task/host@0.1.0".to_owned()])
+            .collect();
+        assert_eq!(normalised(&built), provided);
+        let other = ["wasi:http/types@0.2.0", "wasi:cli/exit@0.3.0", "acme:x/y"];
+        let other: Vec<String> = other.map(str::to_owned).to_vec();
+        for name in normalised(&other) {
+            assert!(other.contains(&name) && !provided.contains(&name), "{name}");
+        }
     }
 
     #[test]

@@ -25,6 +25,7 @@ pub mod vfs;
 
 pub use engine::{Component, Engine, EngineConfig, EngineError, Floats};
 pub use grant::{Grant, NetRule, NetRuleError};
+pub use imports::provided_imports;
 pub use load::LoadError;
 pub use outcome::{Captured, Limit, Outcome, Refusal, Refusals, Status, TrapKind, Usage};
 pub use sandbox::{CancelToken, Inputs, LogLevel, Observer, Sandbox, Silent, TaskInfo};

@@ -362,7 +362,7 @@ fn last_wins(env: &[(String, String)]) -> Vec<(String, String)> {
 }
 
 fn report(request: &ExecRequest, outcome: &Outcome, tails: &Tails) -> ExecReport {
-    let mut failure = failure::of_status(Asker::Exec, &outcome.status, &outcome.refusals);
+    let mut failure = failure::of_status(Some(Asker::Exec), &outcome.status, &outcome.refusals);
     if let Some(failure) = &mut failure {
         tails.fill(failure);
     }
@@ -375,7 +375,7 @@ fn report(request: &ExecRequest, outcome: &Outcome, tails: &Tails) -> ExecReport
         failure: failure.filter(|_| !matches!(outcome.status, Status::Exited(_))),
         written: Vec::new(),
         removed: Vec::new(),
-        warnings: failure::warnings(Asker::Exec, &outcome.refusals),
+        warnings: failure::warnings(Some(Asker::Exec), &outcome.refusals),
         fuel: outcome.usage.fuel,
         peak_memory_bytes: outcome.usage.peak_memory_bytes,
         wall: outcome.usage.wall,

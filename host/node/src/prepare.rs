@@ -94,7 +94,7 @@ impl NotReady {
         }
     }
 
-    fn store(error: &StoreError) -> NotReady {
+    pub(super) fn store(error: &StoreError) -> NotReady {
         NotReady::new(error.code(), error.to_string(), Some(error.hint()))
     }
 }
@@ -119,6 +119,11 @@ impl Prepared {
     /// The manifest, for whoever looks into it: running a task needs only its digest.
     pub(crate) fn manifest(&self) -> Option<Manifest> {
         Manifest::decode(&self.encoded).ok()
+    }
+
+    /// The digest of the one input tree that is this instance's alone, where it has one.
+    pub(crate) fn own_tree(&self) -> Option<Digest> {
+        self.item_tree.as_ref().map(Tree::digest)
     }
 }
 

@@ -39,6 +39,7 @@ mod write;
 pub use gc::GcReport;
 pub(crate) use hash::{Buffer, hash_file, hash_large_file};
 pub use layer::{InputFault, InputFaults};
+pub(crate) use recent::Recent;
 pub use record::{Delta, Record};
 pub use results::NewResult;
 pub use upkeep::{Cleared, KindStats, Stats, VerifyReport};

@@ -1,36 +1,34 @@
 //! Turns what a task asks for into what the sandbox grants, runs one attempt, and judges what came of it.
 //!
-//! **The policy step**: the only place that knows both a task's `limits` and `grants` and the sandbox's
-//! [`Grant`] and [`Outcome`]. Own tasks are granted what they declare and nothing else. A verdict about the guest is
-//! told apart from an end that says nothing about it (time, a fault of this machine, an input that changed), because
-//! only the former may be remembered. Called by the threads of a run.
+//! **The policy step** for own tasks: they are granted what they declare and nothing else. (`foreign` has the one for
+//! tasks of others.) A verdict about the guest is told apart from an end that says nothing about it (time, a fault of
+//! this machine, an input that changed), because only the former may be remembered. Called by the threads of a run.
+//!
+//! ```text
+//! stage.rs  what every guest finds, and the bounds that no task chooses
+//! judge.rs  an outcome → a judgement
+//! ```
+
+pub(crate) mod judge;
+pub(crate) mod stage;
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use sykli_core::expand::{Instance, Stdin};
 use sykli_core::id::Digest;
 use sykli_core::pipeline::{Floats, Task};
 use sykli_core::run::{Failure, Verdict};
-use sykli_runtime::vfs::MemDir;
 use sykli_runtime::{
-    Access, CancelToken, Component, DirSource, Grant, Inputs, Mount, Observer, Outcome, Sandbox,
-    Source, Status, TaskInfo,
+    CancelToken, Component, DirSource, Grant, Inputs, Observer, Outcome, Sandbox, Source, TaskInfo,
 };
 
 use crate::events::FailureReport;
 use crate::prepare::overlay::Overlay;
 use crate::prepare::{self, Context, NotReady, Prepared};
 use crate::run::failure::{self, Asker, TAIL_BYTES};
-use crate::run::outputs::{self, Kept, OutputError};
-use crate::store::{InputFault, InputFaults, NewResult, Record, StoreError};
-
-/// Files a task may create.
-const OUTPUT_ENTRIES: u32 = 100_000;
-/// Bytes kept of each of a task's output streams.
-const STDIO_BYTES: u64 = 1 << 20;
-/// Bytes of each stream that are looked at for the tail of a report.
-const STREAM_BYTES: u64 = 1 << 30;
+use crate::store::{InputFault, InputFaults, NewResult};
+use judge::{Case, Judgement, Passed, Void};
+use stage::Allowed;
 
 /// What one attempt came to.
 pub(crate) struct Attempted {
@@ -106,27 +104,12 @@ fn grant(task: &Task) -> Result<Grant, NotReady> {
             )
         })?);
     }
-    Ok(Grant {
-        fuel: task.limits.fuel,
-        memory_bytes: task.limits.memory_bytes,
-        timeout: Duration::from_millis(task.limits.timeout_ms),
-        output_bytes: task.limits.output_bytes,
-        output_entries: OUTPUT_ENTRIES,
-        stdio_bytes: STDIO_BYTES,
-        stream_bytes: STREAM_BYTES,
+    let allowed = Allowed {
+        net,
         clock: task.grants.clock,
         random: task.grants.random,
-        net,
-    })
-}
-
-fn mount(guest_path: &str, dir: Arc<dyn DirSource>, access: Access, collect: bool) -> Mount {
-    Mount {
-        guest_path: guest_path.to_owned(),
-        dir,
-        access,
-        collect,
-    }
+    };
+    Ok(stage::grant(&task.limits, allowed))
 }
 
 /// What the guest sees under `/in`.
@@ -155,7 +138,12 @@ fn inputs_dir(
     Ok(dir.into_dir())
 }
 
-fn stdin(context: &Context, instance: &Instance, faults: &InputFaults) -> Result<Source, NotReady> {
+/// What an instance reads as its standard input.
+pub(crate) fn stdin(
+    context: &Context,
+    instance: &Instance,
+    faults: &InputFaults,
+) -> Result<Source, NotReady> {
     Ok(match (&instance.stdin, context.stdin(instance)?) {
         (Some(Stdin::File(file)), _) => context
             .files
@@ -182,27 +170,15 @@ fn inputs(
         )
     };
     let (instance, task) = context.instance(prepared.task).ok_or_else(gone)?;
-    let mut args = Vec::with_capacity(instance.args.len() + 1);
-    args.push(task.name.clone());
-    args.extend(instance.args.iter().map(|arg| arg.to_string()));
     let shard = prepare::shard(instance);
     let inputs = Inputs {
-        args,
+        args: stage::arguments(&task.name, instance.args.iter().map(|arg| &**arg)),
         env: context
             .env(instance.task)
             .map(|(name, value)| (name.clone(), value.clone()))
             .collect(),
         stdin: stdin(context, instance, faults)?,
-        mounts: vec![
-            mount(
-                "/in",
-                inputs_dir(context, instance, task, faults)?,
-                Access::ReadOnly,
-                false,
-            ),
-            mount("/out", Arc::new(MemDir::new()), Access::ReadWrite, true),
-            mount("/tmp", Arc::new(MemDir::new()), Access::ReadWrite, false),
-        ],
+        mounts: stage::mounts(inputs_dir(context, instance, task, faults)?),
         seed: prepared.digest.0,
         task: TaskInfo {
             name: task.name.clone(),
@@ -234,14 +210,14 @@ pub(crate) fn attempt(
     };
     context.keep_inputs(prepared);
     let outcome = sandbox.run(component, &grant, inputs, observer, cancel);
-    let mut attempted = judge(context, prepared, &outcome, &faults);
+    let mut attempted = judged(context, prepared, &outcome, &faults);
     if attempted.stored.is_none() {
         context.keep_manifest(prepared);
     }
     if let Some(report) = &mut attempted.failure {
         tails.fill(report);
     }
-    attempted.wall_ms = u64::try_from(outcome.usage.wall.as_millis()).unwrap_or(u64::MAX);
+    attempted.wall_ms = judge::wall_ms(&outcome);
     attempted.fuel = outcome.usage.fuel;
     attempted
 }
@@ -296,7 +272,8 @@ impl Attempted {
     }
 }
 
-fn judge(
+/// What an attempt's judgement means for the run that it is an attempt of.
+fn judged(
     context: &Context,
     prepared: &Prepared,
     outcome: &Outcome,
@@ -305,29 +282,18 @@ fn judge(
     let Some((instance, task)) = context.instance(prepared.task) else {
         return Attempted::not_run(NotReady::lost("the plan"));
     };
-    if let Some(fault) = faults.found().into_iter().next() {
-        return Attempted::not_run(input_fault(fault));
-    }
-    if let Some(report) = failure::of_status(Asker::Task(task), &outcome.status, &outcome.refusals)
-    {
+    let case = Case {
+        store: &context.store,
+        name: &task.name,
+        outputs: &instance.outputs,
+        asker: Some(Asker::Task(task)),
+    };
+    match judge::judge(&case, outcome, faults) {
+        Judgement::Passed(passed) => keep(context, prepared, outcome, *passed),
         // A pure guest does the same again: only what it may see of the world could change its mind.
-        let retryable = !prepared.pure;
-        return match &outcome.status {
-            Status::Exited(_) => verdict(report, "task::exit", retryable),
-            Status::Trapped { .. } => verdict(report, "task::trap", retryable),
-            Status::Limit(_) => verdict(report, "task::limit", retryable),
-            Status::TimedOut { .. } => Attempted::non_result(report, "task::timeout"),
-            Status::Cancelled => Attempted {
-                verdict: Verdict::Cancelled,
-                ..Attempted::non_result(report, "task::cancelled")
-            },
-            Status::HostFault { .. } => Attempted::non_result(report, "task::host-fault"),
-            Status::NoSpace { .. } => Attempted::non_result(report, "task::disk-full"),
-        };
-    }
-    match outputs::keep(&context.store, &outcome.changes, &instance.outputs) {
-        Ok(kept) => passed(context, prepared, task, outcome, &kept),
-        Err(error) => not_kept(task, prepared, error),
+        Judgement::Failed { report, code } => verdict(report, code, !prepared.pure),
+        Judgement::Void { report, code, why } => void(report, code, why),
+        Judgement::BadInput(fault) => Attempted::not_run(input_fault(fault)),
     }
 }
 
@@ -337,6 +303,17 @@ fn verdict(report: FailureReport, code: &'static str, retryable: bool) -> Attemp
         |failure| Verdict::Failed { failure, retryable },
         code,
     )
+}
+
+fn void(report: FailureReport, code: &'static str, why: Void) -> Attempted {
+    let attempted = Attempted::non_result(report, code);
+    match why {
+        Void::Cancelled => Attempted {
+            verdict: Verdict::Cancelled,
+            ..attempted
+        },
+        Void::TimedOut | Void::HostFault | Void::Disk => attempted,
+    }
 }
 
 fn input_fault(fault: InputFault) -> NotReady {
@@ -353,107 +330,34 @@ fn input_fault(fault: InputFault) -> NotReady {
     }
 }
 
-fn not_kept(task: &Task, prepared: &Prepared, error: OutputError) -> Attempted {
-    let message = error.to_string();
-    match error {
-        OutputError::Missing { instead, .. } => {
-            let hint = match instead.first() {
-                Some(path) => format!(
-                    "under [task.{}]: outputs = [{}]",
-                    task.name,
-                    serde_json::Value::from(path.as_str())
-                ),
-                None => format!(
-                    "write it under /out, or take it out of `outputs` of [task.{}]",
-                    task.name
-                ),
-            };
-            verdict(
-                failure::plain("task::output-missing", message, vec![hint]),
-                "task::output-missing",
-                !prepared.pure,
-            )
-        }
-        OutputError::Tree(_) => {
-            let hint = "rename one of the files".to_owned();
-            verdict(
-                failure::plain("task::output-names", message, vec![hint]),
-                "task::output-names",
-                !prepared.pure,
-            )
-        }
-        OutputError::Store(error) => unstored(&error),
-    }
-}
-
-/// A disk that cannot take a result says nothing about the task.
-fn unstored(error: &StoreError) -> Attempted {
-    Attempted::non_result(
-        failure::plain(error.code(), error.to_string(), vec![error.hint()]),
-        error.code(),
-    )
-}
-
-fn passed(
-    context: &Context,
-    prepared: &Prepared,
-    task: &Task,
-    outcome: &Outcome,
-    kept: &Kept,
-) -> Attempted {
-    let mut warnings = failure::warnings(Asker::Task(task), &outcome.refusals);
-    if !kept.dropped.is_empty() {
-        let dropped = outputs::told(&kept.dropped);
-        warnings.push(format!(
-            "dropped what no pattern of `outputs` of [task.{}] matches: {dropped}",
-            task.name
-        ));
-    }
-    for (name, captured) in [("stdout", &outcome.stdout), ("stderr", &outcome.stderr)] {
-        if captured.dropped_bytes > 0 {
-            warnings.push(format!(
-                "kept the first {} bytes of {name}, dropped {}",
-                captured.bytes.len(),
-                captured.dropped_bytes
-            ));
+/// What passed, with the result where it may be cached.
+fn keep(context: &Context, prepared: &Prepared, outcome: &Outcome, passed: Passed) -> Attempted {
+    let mut stored = None;
+    if prepared.pure {
+        let manifest = context.manifest_delta(prepared);
+        match judge::record(&context.store, outcome, &passed, manifest) {
+            Ok(record) => {
+                stored = Some(Box::new(NewResult {
+                    task: prepared.digest,
+                    record,
+                    fresh: prepared.unknown,
+                }));
+            }
+            Err(error) => {
+                let failure = failure::plain(error.code(), error.to_string(), vec![error.hint()]);
+                return Attempted::non_result(failure, error.code());
+            }
         }
     }
-    let put = || -> Result<(Digest, Option<Box<NewResult>>), StoreError> {
-        let store = &context.store;
-        let output = store.put_tree(&kept.tree)?;
-        if !prepared.pure {
-            return Ok((output, None));
-        }
-        let record = Record {
-            exit: 0,
-            outputs: output,
-            stdout: store.put_bytes(outcome.stdout.bytes.clone())?,
-            stderr: store.put_bytes(outcome.stderr.bytes.clone())?,
-            fuel: outcome.usage.fuel,
-            wall_ms: u64::try_from(outcome.usage.wall.as_millis()).unwrap_or(u64::MAX),
-            peak_memory_bytes: outcome.usage.peak_memory_bytes,
-            manifest: context.manifest_delta(prepared),
-            warnings: warnings.clone(),
-        };
-        let result = NewResult {
-            task: prepared.digest,
-            record,
-            fresh: prepared.unknown,
-        };
-        Ok((output, Some(Box::new(result))))
-    };
-    match put() {
-        Ok((output, stored)) => Attempted {
-            verdict: Verdict::Passed,
-            begun: true,
-            failure: None,
-            output: Some(output),
-            warnings,
-            wall_ms: 0,
-            fuel: 0,
-            stored,
-            lost: false,
-        },
-        Err(error) => unstored(&error),
+    Attempted {
+        verdict: Verdict::Passed,
+        begun: true,
+        failure: None,
+        output: Some(passed.output),
+        warnings: passed.warnings,
+        wall_ms: 0,
+        fuel: 0,
+        stored,
+        lost: false,
     }
 }

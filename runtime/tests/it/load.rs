@@ -281,10 +281,7 @@ fn an_unusable_cache_folder_costs_only_time() {
 
 #[test]
 fn the_two_kinds_of_floats_are_two_classes() {
-    let (fast, portable) = (
-        engine().class(Floats::Fast),
-        engine().class(Floats::Portable),
-    );
+    let (fast, portable) = (Engine::class(Floats::Fast), Engine::class(Floats::Portable));
     assert_ne!(fast, portable);
     assert!(fast.contains(std::env::consts::ARCH) && !portable.contains(std::env::consts::ARCH));
     let component = engine().load(guest_bytes(), Floats::Portable).unwrap();

@@ -184,7 +184,7 @@ fn sandbox(spool: &Path) -> Check {
         Ok(component) => component,
         Err(error) => return failed(error.to_string()),
     };
-    let class = engine.class(Floats::Fast);
+    let class = Engine::class(Floats::Fast);
     let outcome = Sandbox::new(engine).run(
         &component,
         &Grant::default(),

@@ -1,7 +1,7 @@
 //! What happened to a guest, as a person reads it: one line, the line of `sykli.toml` that would change it, the tails.
 //!
 //! Words only: whether it is a verdict, a retry or worth the cache is decided by `worker` and core. Values of
-//! environment variables never come near it. Called by `worker` and `exec`.
+//! environment variables never come near it. Called by `worker`, `foreign` and `exec`.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -34,9 +34,10 @@ pub(crate) enum Asker<'a> {
     Exec,
 }
 
-/// Why a guest that ended so has failed; `None` where it exited with 0.
+/// Why a guest that ended so has failed; `None` where it exited with 0. Without anybody who could follow them there are no
+/// hints.
 pub(crate) fn of_status(
-    asker: Asker<'_>,
+    asker: Option<Asker<'_>>,
     status: &Status,
     refusals: &[Refusal],
 ) -> Option<FailureReport> {
@@ -61,10 +62,6 @@ pub(crate) fn of_status(
             format!("no space left for what it wrote: {message}"),
         ),
     };
-    let mut hints: Vec<String> = status_hint(asker, status).into_iter().collect();
-    hints.extend(refusal_hints(asker, refusals));
-    hints.dedup();
-    hints.truncate(MAX_HINTS);
     let backtrace = match status {
         Status::Trapped { backtrace, .. } => backtrace.iter().take(MAX_FRAMES).cloned().collect(),
         _ => Vec::new(),
@@ -76,11 +73,19 @@ pub(crate) fn of_status(
     Some(FailureReport {
         code: code.to_owned(),
         message,
-        hints,
+        hints: asker.map_or_else(Vec::new, |asker| hints(asker, status, refusals)),
         exit_code,
         backtrace,
         ..FailureReport::default()
     })
+}
+
+fn hints(asker: Asker<'_>, status: &Status, refusals: &[Refusal]) -> Vec<String> {
+    let mut hints: Vec<String> = status_hint(asker, status).into_iter().collect();
+    hints.extend(refusal_hints(asker, refusals));
+    hints.dedup();
+    hints.truncate(MAX_HINTS);
+    hints
 }
 
 /// A failure that is not the guest's end: of its preparation or of what it left.
@@ -342,16 +347,15 @@ fn refused_hosts(refusals: &[Refusal]) -> BTreeSet<String> {
 }
 
 /// What a guest that went on nevertheless was refused: one line each, with the way out.
-pub(crate) fn warnings(asker: Asker<'_>, refusals: &[Refusal]) -> Vec<String> {
+pub(crate) fn warnings(asker: Option<Asker<'_>>, refusals: &[Refusal]) -> Vec<String> {
     let mut lines = Vec::new();
     for refusal in refusals {
         // A program that looks whether it may write, and goes on when it may not, is none to warn about.
         if matches!(refusal, Refusal::ReadOnly { .. }) {
             continue;
         }
-        let hint = refusal_hints(asker, std::slice::from_ref(refusal))
-            .into_iter()
-            .next();
+        let hints = asker.map(|asker| refusal_hints(asker, std::slice::from_ref(refusal)));
+        let hint = hints.into_iter().flatten().next();
         lines.push(hint.map_or_else(|| refusal.to_string(), |hint| format!("{refusal} ({hint})")));
     }
     lines
@@ -397,7 +401,7 @@ mod tests {
     fn a_refused_connection_names_the_line_that_grants_it_and_keeps_what_was_granted() {
         let task = task("grants = { clock = true, net = [\"b.org\"] }");
         let refusals = [net("example.org", None), net("example.org", Some(443))];
-        let report = of_status(Asker::Task(&task), &Status::Exited(3), &refusals).unwrap();
+        let report = of_status(Some(Asker::Task(&task)), &Status::Exited(3), &refusals).unwrap();
         assert_eq!(
             (report.code.as_str(), report.exit_code),
             ("task::exit", Some(3))
@@ -415,7 +419,7 @@ mod tests {
             limit: 1 << 30,
             wanted: (1 << 30) + 65536,
         });
-        let report = of_status(Asker::Task(&task), &memory, &[]).unwrap();
+        let report = of_status(Some(Asker::Task(&task)), &memory, &[]).unwrap();
         assert_eq!(report.code, "task::memory");
         assert_eq!(
             report.hints,
@@ -424,13 +428,13 @@ mod tests {
         let late = Status::TimedOut {
             limit: Duration::from_secs(1),
         };
-        let report = of_status(Asker::Task(&task), &late, &[]).unwrap();
+        let report = of_status(Some(Asker::Task(&task)), &late, &[]).unwrap();
         assert_eq!(
             report.hints,
             ["under [task.x]: limits = { timeout = \"4s\" }"]
         );
         assert_eq!(
-            of_status(Asker::Exec, &late, &[]).unwrap().hints,
+            of_status(Some(Asker::Exec), &late, &[]).unwrap().hints,
             ["--timeout 4s"]
         );
         let most = Status::Limit(Limit::Memory {
@@ -438,7 +442,10 @@ mod tests {
             wanted: MAX_MEMORY_BYTES + 1,
         });
         assert!(
-            of_status(Asker::Task(&task), &most, &[]).unwrap().hints[0].contains("split the work")
+            of_status(Some(Asker::Task(&task)), &most, &[])
+                .unwrap()
+                .hints[0]
+                .contains("split the work")
         );
     }
 

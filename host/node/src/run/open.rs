@@ -19,6 +19,7 @@ use super::RunRequest;
 use crate::build::{BuildRequest, TaskCrate};
 use crate::events::RunEvent;
 use crate::interrupt::Interrupt;
+use crate::needs::Programs;
 use crate::node::{Node, NodeError};
 use crate::prepare::Context;
 use crate::worker;
@@ -34,8 +35,7 @@ pub(crate) struct Opened {
     pub(crate) context: Context,
     /// By instance: whether the filter wants it; `None` for all.
     pub(crate) selected: Option<Vec<bool>>,
-    /// By declared task: where its component is, where it is part of the run and known.
-    programs: Vec<Option<PathBuf>>,
+    pub(crate) programs: Programs,
     pub(crate) warnings: Vec<String>,
     /// Absolute; names the pipeline in the journal.
     pub(crate) pipeline_path: PathBuf,
@@ -85,7 +85,7 @@ impl Node {
             .iter()
             .map(|task| environment(task, &mut warnings))
             .collect();
-        let (components, programs) = found
+        let (components, paths) = found
             .into_iter()
             .map(|program| {
                 program.map_or((None, None), |(digest, path)| (Some(digest), Some(path)))
@@ -95,7 +95,7 @@ impl Node {
         Ok(Opened {
             context,
             selected,
-            programs,
+            programs: Programs { paths, durations },
             warnings,
             pipeline_path,
         })
@@ -245,6 +245,7 @@ impl Opened {
     ) -> Result<Component, NodeError> {
         let path = self
             .programs
+            .paths
             .get(index)
             .cloned()
             .flatten()

@@ -5,6 +5,7 @@
 //! peak_memory_bytes u64 ‖ [manifest: base 32 ‖ prefix u32 ‖ suffix u32 ‖ length u32 ‖ bytes] ‖ {warning: length u32 ‖ text}
 //! ```
 //! Numbers are little-endian; what is in brackets is there where its flag is set (a stream that is empty has no digest).
+//! One more flag says that nobody here has verified the result.
 //! Reading refuses whatever is not exactly that. It touches no disk. Called by `results`, `gc` and `upkeep`.
 
 use sykli_core::id::Digest;
@@ -17,6 +18,8 @@ const MAX_WARNING_BYTES: usize = 4096;
 const HAS_STDOUT: u8 = 1;
 const HAS_STDERR: u8 = 2;
 const HAS_MANIFEST: u8 = 4;
+const IS_UNVERIFIED: u8 = 8;
+const KNOWN_FLAGS: u8 = HAS_STDOUT | HAS_STDERR | HAS_MANIFEST | IS_UNVERIFIED;
 
 /// What a task left behind, by name.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,6 +42,8 @@ pub struct Record {
     pub manifest: Option<Delta>,
     /// What the user should know each time the result is used.
     pub warnings: Vec<String>,
+    /// Another node computed it, and nobody here has checked it: good for this user's own runs, handed to nobody.
+    pub unverified: bool,
 }
 
 /// Bytes as their difference from others: both begin with the same `prefix` bytes and end with the same `suffix` bytes.
@@ -93,7 +98,8 @@ pub(super) fn encode(record: &Record) -> Vec<u8> {
     let flag = |flag: u8, is_set: bool| if is_set { flag } else { 0 };
     let flags = flag(HAS_STDOUT, record.stdout != empty)
         | flag(HAS_STDERR, record.stderr != empty)
-        | flag(HAS_MANIFEST, record.manifest.is_some());
+        | flag(HAS_MANIFEST, record.manifest.is_some())
+        | flag(IS_UNVERIFIED, record.unverified);
     out.extend([FORMAT, flags]);
     out.extend(record.exit.to_le_bytes());
     out.extend(record.outputs.as_bytes());
@@ -126,7 +132,7 @@ pub(super) fn encode(record: &Record) -> Vec<u8> {
 pub(super) fn decode(bytes: &[u8]) -> Option<Record> {
     let mut rest = bytes;
     let [format, flags] = take(&mut rest)?;
-    if format != FORMAT || flags & !(HAS_STDOUT | HAS_STDERR | HAS_MANIFEST) != 0 {
+    if format != FORMAT || flags & !KNOWN_FLAGS != 0 {
         return None;
     }
     let exit = i32::from_le_bytes(take(&mut rest)?);
@@ -146,6 +152,7 @@ pub(super) fn decode(bytes: &[u8]) -> Option<Record> {
         peak_memory_bytes: u64::from_le_bytes(take(&mut rest)?),
         manifest: None,
         warnings: Vec::new(),
+        unverified: flags & IS_UNVERIFIED != 0,
     };
     if flags & HAS_MANIFEST != 0 {
         record.manifest = Some(Delta {
@@ -198,6 +205,7 @@ mod tests {
                 b"item 12 of 9",
             )),
             warnings: vec!["one".to_owned(), String::new()],
+            unverified: true,
         }
     }
 
@@ -207,6 +215,7 @@ mod tests {
             stdout: Digest::of(&[]),
             manifest: None,
             warnings: Vec::new(),
+            unverified: false,
             ..record()
         };
         for record in [record(), plain] {

@@ -320,6 +320,7 @@ mod tests {
             peak_memory_bytes: 0,
             manifest: None,
             warnings: Vec::new(),
+            unverified: false,
         };
         NewResult {
             task,

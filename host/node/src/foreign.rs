@@ -1,0 +1,301 @@
+//! Runs a task of another node's, from its bundle in this node's store.
+//!
+//! **The policy step** for tasks of others. What runs is what the manifest says, and it says no more than was offered and
+//! agreed to: `terms` compares the two and this node's policy before anything runs. The guest finds what it would find at
+//! its owner's, and its end is judged as there, by the same code (`worker::stage`, `worker::judge`): that is why one digest
+//! gives one result. Compiled code is never taken from a bundle, only bytes that are checked and compiled here.
+//!
+//! ```text
+//! terms.rs  manifest ∧ offer ∧ policy → what is granted
+//! error.rs  why there is no result
+//! ```
+//!
+//! A pure task that this node has run itself is answered from its cache. A result that another node computed and nobody
+//! here has checked is not: it would be passed on as this node's word. It never fetches a blob, never signs, never says
+//! anything to a peer. Blocks its thread. Called by the mesh node, which knows where bundles come from.
+
+mod error;
+mod terms;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeSet, HashSet};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use sykli_core::consent::{Offer, RemoteOutcome};
+use sykli_core::id::Digest;
+use sykli_core::manifest::Manifest;
+use sykli_core::policy::Policy;
+use sykli_core::tree::Tree;
+use sykli_core::wire::v1::MAX_MESSAGE_CHARS;
+use sykli_runtime::{
+    CancelToken, Component, DirSource, Engine, Floats, Inputs, Observer, Outcome, Sandbox, Source,
+    TaskInfo,
+};
+
+use crate::needs::SizeBook;
+use crate::prepare::overlay::Overlay;
+use crate::store::{InputFaults, NewResult, Record, Store};
+use crate::worker::judge::{self, Case, Judgement, Passed};
+use crate::worker::{self, stage};
+pub(crate) use error::ForeignError;
+pub(crate) use terms::MAX_PATTERNS;
+use terms::Terms;
+
+/// The largest component that is read, bytes.
+const MAX_COMPONENT_BYTES: u64 = 1 << 30;
+
+/// What this node runs the tasks of others with.
+#[derive(Clone, Copy)]
+pub(crate) struct Host<'a> {
+    /// Where bundles are and results go.
+    pub(crate) store: &'a Store,
+    /// What guests run on.
+    pub(crate) engine: &'a Engine,
+    /// What its user allows.
+    pub(crate) policy: &'a Policy,
+    /// Compressed sizes, at the level that outputs will be sent at.
+    pub(crate) sizes: &'a SizeBook,
+}
+
+/// What came of a task of another node's. All that it names is in the store, and committed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ForeignResult {
+    /// Passed, or how the guest failed.
+    pub(crate) outcome: RemoteOutcome,
+    /// The output tree; the empty one where the guest failed.
+    pub(crate) output: Digest,
+    /// What the tree and its files cost on the wire, in compressed bytes.
+    pub(crate) output_bytes: u64,
+    /// What was kept of standard output.
+    pub(crate) stdout: Digest,
+    /// What was kept of standard error.
+    pub(crate) stderr: Digest,
+    /// Fuel used.
+    pub(crate) fuel: u64,
+    /// How long the guest ran, in milliseconds; of a result that was known, how long it had taken.
+    pub(crate) wall_ms: u64,
+}
+
+/// The engine class of this node: sykli and wasmtime version, settings, architecture.
+pub(crate) fn engine_class() -> Arc<str> {
+    Engine::class(Floats::Fast).into()
+}
+
+/// The interfaces that a guest finds here, as offers name them.
+pub(crate) fn host_imports() -> BTreeSet<Arc<str>> {
+    let provided = sykli_runtime::provided_imports();
+    provided.into_iter().map(Into::into).collect()
+}
+
+/// Runs the task of an offer whose bundle is in the store to its end on this thread. A panic of ours is caught.
+///
+/// # Errors
+/// Why there is no result; [`ForeignError::lost`] is what its owner is told.
+pub(crate) fn run_foreign(
+    host: Host<'_>,
+    offer: &Offer,
+    observer: Arc<dyn Observer>,
+    cancel: &CancelToken,
+) -> Result<ForeignResult, ForeignError> {
+    let run = || attempt(host, offer, observer, cancel);
+    let result = catch_unwind(AssertUnwindSafe(run))
+        .unwrap_or_else(|panic| Err(ForeignError::of_panic(&*panic)));
+    result.inspect_err(|error| {
+        let task = offer.needs.digest;
+        tracing::info!(%task, code = error.code(), %error, "no result of a foreign task");
+    })
+}
+
+fn attempt(
+    host: Host<'_>,
+    offer: &Offer,
+    observer: Arc<dyn Observer>,
+    cancel: &CancelToken,
+) -> Result<ForeignResult, ForeignError> {
+    let Terms {
+        manifest,
+        grant,
+        outputs,
+    } = terms::agree(host.store, host.policy, offer)?;
+    let pure = manifest.is_pure();
+    if pure && let Some(record) = known(host.store, &offer.needs.digest) {
+        return known_result(host, &record);
+    }
+    terms::room(host.store, manifest.output_bytes)?;
+    let component = load(host, &manifest)?;
+    terms::imports(offer, &component)?;
+    let faults = InputFaults::default();
+    let inputs = inputs(host.store, &manifest, offer, &faults)?;
+    let sandbox = Sandbox::new(host.engine.clone());
+    let outcome = sandbox.run(&component, &grant, inputs, observer, cancel);
+    let case = Case {
+        store: host.store,
+        name: &manifest.name,
+        outputs: &outputs,
+        asker: None,
+    };
+    let (verdict, output, tree) = match judge::judge(&case, &outcome, &faults) {
+        Judgement::Passed(passed) => {
+            if pure {
+                keep(host.store, offer, &outcome, &passed)?;
+            }
+            (RemoteOutcome::Passed, passed.output, passed.tree)
+        }
+        Judgement::Failed { report, .. } => {
+            let tree = Tree::default();
+            let outcome = RemoteOutcome::Failed {
+                code: report.code.into(),
+                message: shortened(&report.message),
+            };
+            (outcome, host.store.put_tree(&tree)?, tree)
+        }
+        Judgement::Void { report, code, why } => {
+            return Err(ForeignError::Void {
+                why,
+                code,
+                message: report.message,
+            });
+        }
+        Judgement::BadInput(_) => return Err(ForeignError::Missing { what: "an input" }),
+    };
+    let result = ForeignResult {
+        outcome: verdict,
+        output,
+        output_bytes: output_bytes(host, &tree)?,
+        stdout: host.store.put_bytes(outcome.stdout.bytes.clone())?,
+        stderr: host.store.put_bytes(outcome.stderr.bytes.clone())?,
+        fuel: outcome.usage.fuel,
+        wall_ms: judge::wall_ms(&outcome),
+    };
+    host.store.flush()?;
+    Ok(result)
+}
+
+/// The result of a pure task that this node may give as its own word.
+fn known(store: &Store, task: &Digest) -> Option<Record> {
+    let record = store.results(&[*task]).pop().flatten()?;
+    (!record.unverified && store.complete(&record)).then_some(record)
+}
+
+fn known_result(host: Host<'_>, record: &Record) -> Result<ForeignResult, ForeignError> {
+    let missing = || ForeignError::Missing {
+        what: "an output of before",
+    };
+    let tree = host.store.tree(&record.outputs).ok_or_else(missing)?;
+    Ok(ForeignResult {
+        outcome: RemoteOutcome::Passed,
+        output: record.outputs,
+        output_bytes: output_bytes(host, &tree)?,
+        stdout: record.stdout,
+        stderr: record.stderr,
+        fuel: record.fuel,
+        wall_ms: record.wall_ms,
+    })
+}
+
+/// Remembers what passed: the same task comes again, from this owner, another or this node's own user. Its manifest is a
+/// blob of the bundle.
+fn keep(
+    store: &Store,
+    offer: &Offer,
+    outcome: &Outcome,
+    passed: &Passed,
+) -> Result<(), ForeignError> {
+    let record = judge::record(store, outcome, passed, None)?;
+    // Committed with the rest: the caller flushes.
+    store.put_results(vec![NewResult {
+        task: offer.needs.digest,
+        record,
+        fresh: false,
+    }]);
+    Ok(())
+}
+
+/// The component, compiled here or before; its bytes are those of its digest.
+fn load(host: Host<'_>, manifest: &Manifest) -> Result<Component, ForeignError> {
+    let digest = manifest.component;
+    let read = || {
+        let bytes = host.store.read(&digest, MAX_COMPONENT_BYTES);
+        let missing = || std::io::Error::other("it is not in the bundle");
+        bytes.map(|bytes| bytes.to_vec()).ok_or_else(missing)
+    };
+    let floats = worker::floats(manifest.floats);
+    let loaded = host.engine.load_by_digest(digest.0, floats, read);
+    loaded.map_err(|error| ForeignError::Component(Box::new(error)))
+}
+
+/// What the guest finds: as its owner's own guest would.
+fn inputs(
+    store: &Store,
+    manifest: &Manifest,
+    offer: &Offer,
+    faults: &InputFaults,
+) -> Result<Inputs, ForeignError> {
+    let stdin = match &manifest.stdin {
+        None => Source::empty(),
+        Some(digest) => store.get(digest).ok_or(ForeignError::Missing {
+            what: "the standard input",
+        })?,
+    };
+    Ok(Inputs {
+        args: stage::arguments(&manifest.name, manifest.args.iter().map(String::as_str)),
+        env: manifest.env.clone().into_iter().collect(),
+        stdin,
+        mounts: stage::mounts(inputs_dir(store, manifest, faults)?),
+        seed: offer.needs.digest.0,
+        task: TaskInfo {
+            name: manifest.name.clone(),
+            params_json: manifest.params.clone(),
+            shard_index: manifest.shard.index,
+            shard_count: manifest.shard.count,
+            // A pure task must not see what does not determine it.
+            attempt: match manifest.is_pure() {
+                true => 1,
+                false => offer.key.attempt.0,
+            },
+            item: manifest.item.clone(),
+        },
+    })
+}
+
+/// What the guest sees under `/in`. Files are looked for when they are read.
+fn inputs_dir(
+    store: &Store,
+    manifest: &Manifest,
+    faults: &InputFaults,
+) -> Result<Arc<dyn DirSource>, ForeignError> {
+    let mut dir = Overlay::default();
+    for (prefix, digest) in &manifest.inputs {
+        let tree = store.tree(digest).ok_or(ForeignError::Missing {
+            what: "an input tree",
+        })?;
+        dir.add(prefix, Arc::new(store.layer(tree, faults)));
+    }
+    Ok(dir.into_dir())
+}
+
+/// What an owner without any of it will fetch.
+fn output_bytes(host: Host<'_>, tree: &Tree) -> Result<u64, ForeignError> {
+    let mut bytes = host.sizes.measure(&Source::bytes(tree.encode()))?;
+    let (mut seen, faults) = (HashSet::new(), InputFaults::default());
+    for entry in tree.entries() {
+        if entry.size > 0 && seen.insert(entry.digest) {
+            let source = host.store.source(entry.digest, entry.size, &faults);
+            bytes = bytes.saturating_add(host.sizes.exact(&entry.digest, &source)?);
+        }
+    }
+    Ok(bytes)
+}
+
+/// As much of a message as a claim carries.
+fn shortened(message: &str) -> Arc<str> {
+    match message.char_indices().nth(MAX_MESSAGE_CHARS) {
+        None => message.into(),
+        Some(_) => {
+            let kept = message.chars().take(MAX_MESSAGE_CHARS - 1);
+            kept.chain(['…']).collect::<String>().into()
+        }
+    }
+}
