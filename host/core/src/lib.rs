@@ -6,6 +6,7 @@
 //! same decisions. `clippy.toml` beside this crate's manifest refuses the rest. `sykli-node` performs what is decided
 //! here, `sykli` shows it; `sykli-runtime` and this crate never see each other.
 
+pub mod blob;
 pub mod consent;
 pub mod dagcbor;
 pub mod diagnostic;

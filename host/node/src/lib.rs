@@ -14,6 +14,7 @@ pub mod materialise;
 pub mod memo;
 pub mod paths;
 pub mod store;
+pub mod transfer;
 pub mod workspace;
 
 // The parts that run things.

@@ -24,11 +24,13 @@
 //! It never decides what may be cached (the caller stores results of pure, successful tasks only) and keeps nothing that
 //! could not be computed again. Called by the run loop, its workers, and the `cache` commands.
 
+mod arrive;
 mod blobs;
 mod gc;
 mod hash;
 mod layer;
 mod live;
+mod outline;
 mod read;
 mod recent;
 mod record;
@@ -36,10 +38,12 @@ mod results;
 mod upkeep;
 mod write;
 
+pub(crate) use arrive::Arrival;
 pub use gc::GcReport;
 pub(crate) use hash::{Buffer, hash_file, hash_large_file};
 pub use layer::{InputFault, InputFaults};
 pub(crate) use recent::Recent;
+pub(crate) use outline::{GroupHasher, Outline, Tracer, group_bytes, group_count};
 pub use record::{Delta, Record};
 pub use results::NewResult;
 pub use upkeep::{Cleared, KindStats, Stats, VerifyReport};

@@ -29,7 +29,7 @@ impl Store {
         Ok(digest)
     }
 
-    fn put_known(&self, digest: Digest, bytes: Bytes) -> Result<(), StoreError> {
+    pub(super) fn put_known(&self, digest: Digest, bytes: Bytes) -> Result<(), StoreError> {
         let len = bytes.len() as u64;
         if len == 0 {
             return Ok(());
@@ -193,7 +193,7 @@ impl Store {
     }
 
     /// A file to write a blob to.
-    fn temp(&self) -> Result<tempfile::NamedTempFile, StoreError> {
+    pub(super) fn temp(&self) -> Result<tempfile::NamedTempFile, StoreError> {
         self.inner.live.fresh_since();
         let dir = self.spool_dir();
         let make = || tempfile::Builder::new().prefix("blob-").tempfile_in(&dir);
@@ -282,7 +282,7 @@ pub(super) fn mark_used(path: &Path, secs: u64) -> io::Result<()> {
 }
 
 /// Runs `action`, which needs the folder of `path`, and again with the folder made where it was missing.
-fn in_folder(path: &Path, action: impl Fn() -> io::Result<()>) -> io::Result<()> {
+pub(super) fn in_folder(path: &Path, action: impl Fn() -> io::Result<()>) -> io::Result<()> {
     match (action(), path.parent()) {
         (Err(error), Some(folder)) if error.kind() == io::ErrorKind::NotFound => {
             crate::paths::create_private(folder).map_err(|_| error)?;

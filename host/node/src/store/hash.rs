@@ -3,7 +3,8 @@
 //! Files are read at offsets, so that a file's position does not matter. Nothing is mapped: a file that shrinks while it
 //! is mapped would end the process. BLAKE3 is a tree, so pieces that are whole subtrees are hashed apart and joined; the
 //! `blake3` crate does the same with `rayon`, but only for what is in memory or mapped. It never decides what is hashed
-//! nor whether a file changed meanwhile. Called by the store (names of blobs) and `workspace` (inputs).
+//! nor whether a file changed meanwhile. Called by the store (names of blobs,
+//! outlines) and `workspace` (inputs).
 
 use blake3::hazmat::{
     ChainingValue, HasherExt, Mode, merge_subtrees_non_root, merge_subtrees_root,
@@ -38,13 +39,17 @@ pub(crate) fn hash_file(file: &File, buffer: &mut Buffer) -> io::Result<Digest> 
 /// The digest of a file that is `size` bytes long, by as many threads. Where it turns out to be shorter, it is hashed
 /// as it is.
 pub(crate) fn hash_large_file(file: &File, size: u64, threads: usize) -> io::Result<Digest> {
-    match pieces(file, size, threads)?.as_deref().and_then(joined) {
-        Some((left, right)) => {
-            let root = merge_subtrees_root(&left, &right, Mode::Hash);
-            Ok(Digest(*root.as_bytes()))
-        }
+    match pieces(file, size, threads)?.as_deref().and_then(root_of) {
+        Some(digest) => Ok(digest),
         None => hash_file(file, &mut Buffer::new()),
     }
+}
+
+/// The digest of a whole that is these subtrees, side by side; `None` for fewer than two, whose root is another.
+pub(crate) fn root_of(pieces: &[ChainingValue]) -> Option<Digest> {
+    let (left, right) = joined(pieces)?;
+    let root = merge_subtrees_root(&left, &right, Mode::Hash);
+    Some(Digest(*root.as_bytes()))
 }
 
 /// Feeds what is in `file` from `offset` up to `end`; answers where it ended.

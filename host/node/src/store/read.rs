@@ -137,7 +137,7 @@ impl Store {
     }
 }
 
-fn identity(file: &File, digest: &Digest) -> Option<Identity> {
+pub(super) fn identity(file: &File, digest: &Digest) -> Option<Identity> {
     let found = file.metadata().ok().filter(std::fs::Metadata::is_file)?;
     Some((
         *digest.as_bytes(),
