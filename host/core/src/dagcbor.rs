@@ -3,7 +3,7 @@
 //! One value has exactly one encoding here: integers and lengths in their shortest form, definite lengths only, map keys
 //! sorted (shorter first, then bytewise), no tags, no floats. The reader refuses everything else, so that
 //! `decode` followed by `encode` gives the same bytes, and two different byte strings never mean the same value.
-//! It never allocates by an announced length, and never panics whatever it is given. Called by [`crate::manifest`]
+//! It never allocates by an announced length, and never panics whatever it is given. Called by [`crate::manifest`],
 //! and [`crate::tree`], which know the shape and so read keys in their one order; a general CBOR library would
 //! have to build a map first and compare afterwards.
 
@@ -242,10 +242,10 @@ impl<'a> Reader<'a> {
     }
 
     /// `None` for a null, else what `read` makes of the value.
-    pub(crate) fn optional<T>(
+    pub(crate) fn optional<T, E>(
         &mut self,
-        read: impl FnOnce(&mut Self) -> Result<T, CodecError>,
-    ) -> Result<Option<T>, CodecError> {
+        read: impl FnOnce(&mut Self) -> Result<T, E>,
+    ) -> Result<Option<T>, E> {
         if self.bytes.get(self.at) == Some(&NULL) {
             self.at += 1;
             return Ok(None);

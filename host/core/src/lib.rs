@@ -16,6 +16,7 @@ pub mod glob;
 pub mod id;
 pub mod machine;
 pub mod manifest;
+pub mod membership;
 pub mod pipeline;
 pub mod policy;
 pub mod profile;

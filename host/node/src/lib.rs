@@ -9,6 +9,7 @@
 
 // The parts that keep things on disk.
 mod db;
+mod durable;
 pub mod journal;
 pub mod materialise;
 pub mod memo;
@@ -16,6 +17,10 @@ pub mod paths;
 pub mod store;
 pub mod transfer;
 pub mod workspace;
+
+// Who this node is, and whom it lets in.
+pub mod identity;
+pub mod membership;
 
 // The parts that run things.
 pub mod build;
