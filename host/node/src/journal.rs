@@ -43,6 +43,8 @@ pub(crate) const LAYOUT: Layout = Layout {
     pragmas: "PRAGMA synchronous = NORMAL; PRAGMA cache_size = -16384; PRAGMA wal_autocheckpoint = 4096;",
     durable: true,
     keep_newer: true,
+    precious: false,
+    upgrades: &[],
 };
 
 /// What can go wrong with the journal.

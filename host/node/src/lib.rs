@@ -1,7 +1,7 @@
 //! The hands of a sykli node: it performs what `sykli-core` decides, on this machine.
 //!
 //! Here live the files, the databases, the worker threads and the compiler runs: the content-addressed store and the
-//! result cache, the journal of runs, the listing and digesting of a project's files, the run loop that drives
+//! result cache, the journal of runs, the ledger of leases, the listing and digesting of a project's files, the run loop that drives
 //! `sykli_core::run::Run`, and the one place that turns what a task asks for into what the sandbox grants.
 //!
 //! It never decides what runs next (core does), never touches wasmtime (`sykli-runtime` does) and never prints (the
@@ -10,6 +10,7 @@
 // The parts that keep things on disk.
 mod db;
 pub mod journal;
+pub mod ledger;
 pub mod materialise;
 pub mod memo;
 pub mod paths;

@@ -4,7 +4,7 @@
 //! first, so that what follows refers to something. Called by the database's writer thread.
 
 use super::millis;
-use crate::db::{CommitError, DbFile, Opened, Sink};
+use crate::db::{CommitError, DbFile, Held, Sink};
 use rusqlite::{Connection, TransactionBehavior, params};
 use std::collections::BTreeMap;
 use std::os::unix::ffi::OsStrExt;
@@ -109,8 +109,7 @@ pub(crate) enum Op {
 }
 
 pub(crate) struct JournalSink {
-    db: Arc<DbFile>,
-    opened: Option<Opened>,
+    held: Held,
     /// Runs under way, by id.
     under_way: BTreeMap<RunId, Arc<NewRun>>,
 }
@@ -118,44 +117,8 @@ pub(crate) struct JournalSink {
 impl JournalSink {
     pub(crate) fn new(db: Arc<DbFile>) -> JournalSink {
         JournalSink {
-            db,
-            opened: None,
+            held: Held::new(db),
             under_way: BTreeMap::new(),
-        }
-    }
-
-    fn attempt(&mut self, ops: &[Op]) -> Result<(), CommitError> {
-        // The first time, the connection that read what there was.
-        let known = match self.opened.take() {
-            Some(opened) => opened,
-            None => self.db.take()?,
-        };
-        let mut opened = match self.db.is_current(known.file) {
-            true => known,
-            false => self.db.connect()?,
-        };
-        let outcome = apply_all(&mut opened.connection, &self.under_way, ops);
-        let Err(fault) = outcome.map_err(|error| CommitError::of(&error)) else {
-            self.opened = Some(opened);
-            return Ok(());
-        };
-        let file = opened.file;
-        drop(opened);
-        if !self.db.replace_if_broken(&fault, file) {
-            return Err(fault);
-        }
-        let mut opened = self.db.connect()?;
-        apply_all(&mut opened.connection, &self.under_way, ops)
-            .map_err(|error| CommitError::of(&error))?;
-        self.opened = Some(opened);
-        Ok(())
-    }
-}
-
-impl Drop for JournalSink {
-    fn drop(&mut self) {
-        if let Some(opened) = self.opened.take() {
-            self.db.put_back(opened);
         }
     }
 }
@@ -169,7 +132,10 @@ impl Sink for JournalSink {
                 self.under_way.insert(id.clone(), Arc::clone(run));
             }
         }
-        let outcome = self.attempt(ops);
+        let under_way = &self.under_way;
+        let outcome = self
+            .held
+            .write(|connection| apply_all(connection, under_way, ops));
         for op in ops.drain(..) {
             if let Op::Finish { run, .. } = op {
                 self.under_way.remove(&run);
