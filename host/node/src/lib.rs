@@ -27,5 +27,6 @@ pub mod node;
 pub mod plan;
 mod prepare;
 pub mod run;
+pub mod views;
 pub mod why;
 mod worker;

@@ -30,6 +30,7 @@ use std::sync::mpsc::{SyncSender, sync_channel};
 use std::time::{Duration, Instant, SystemTime};
 
 use sykli_core::id::RunId;
+use sykli_core::machine::Mode;
 use sykli_core::pipeline::Pipeline;
 use sykli_core::run::{Run, RunOptions, RunOutcome, RunStatus};
 use sykli_runtime::{Component, Sandbox};
@@ -37,7 +38,7 @@ use sykli_runtime::{Component, Sandbox};
 use crate::events::{Counts, InstanceReport, PlannedTask, RunEvent, RunReport, TaskReport};
 use crate::filter::Filter;
 use crate::interrupt::Interrupt;
-use crate::journal::NewRun;
+use crate::journal::{Journal, NewRun};
 use crate::node::{Node, NodeError};
 use crate::prepare::Context;
 use crew::Crew;
@@ -128,16 +129,7 @@ impl Node {
         }
         let journal = self.journal()?;
         let plan = opened.context.plan.clone();
-        let instances = u32::try_from(plan.tasks.len()).unwrap_or(u32::MAX);
-        let name = request.pipeline.name.clone();
-        let pipeline = opened.pipeline_path.clone();
-        let run = journal.begin_run(NewRun {
-            pipeline,
-            name,
-            instances,
-            started: SystemTime::now(),
-        })?;
-        events(planned(&run, &opened));
+        let run = begin(journal, &opened, events)?;
         let warnings = std::mem::take(&mut opened.warnings);
         let mut told = Told {
             instances: vec![None; plan.tasks.len()],
@@ -296,7 +288,32 @@ fn tell(exported: &Exported, events: &(dyn Fn(RunEvent) + Sync), warnings: &mut 
     }
 }
 
-fn planned(run: &RunId, opened: &Opened) -> RunEvent {
+/// Names the run in the journal, then tells it.
+fn begin(
+    journal: &Journal,
+    opened: &Opened,
+    events: &(dyn Fn(RunEvent) + Sync),
+) -> Result<RunId, NodeError> {
+    let plan = &opened.context.plan;
+    let (pipeline, tasks) = (plan.pipeline.name.clone(), planned(opened));
+    let run = journal.begin_run(NewRun {
+        pipeline: opened.pipeline_path.clone(),
+        name: pipeline.clone(),
+        instances: u32::try_from(plan.tasks.len()).unwrap_or(u32::MAX),
+        started: SystemTime::now(),
+        mode: Mode::Solo,
+        tasks: tasks.clone(),
+    })?;
+    events(RunEvent::Planned {
+        run: run.to_string(),
+        pipeline,
+        tasks,
+    });
+    Ok(run)
+}
+
+/// The declared tasks as they are shown.
+fn planned(opened: &Opened) -> Vec<PlannedTask> {
     let plan = &opened.context.plan;
     let tasks = plan.order.iter().filter_map(|index| {
         let (task, group) = (plan.pipeline.tasks.get(*index)?, plan.groups.get(*index)?);
@@ -317,11 +334,7 @@ fn planned(run: &RunId, opened: &Opened) -> RunEvent {
             after,
         })
     });
-    RunEvent::Planned {
-        run: run.to_string(),
-        pipeline: plan.pipeline.name.clone(),
-        tasks: tasks.collect(),
-    }
+    tasks.collect()
 }
 
 fn counts<'a>(instances: impl Iterator<Item = &'a InstanceReport>) -> Counts {

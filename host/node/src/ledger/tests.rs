@@ -39,6 +39,8 @@ fn claim(nonce: u64) -> Box<Claim> {
         outcome: RemoteOutcome::Passed,
         output: Digest::of(&nonce.to_le_bytes()),
         output_bytes: 3,
+        stdout: Digest::of(b"out"),
+        stderr: Digest::of(b"err"),
         fuel: 5,
         wall_ms: 8,
     })
@@ -120,10 +122,7 @@ fn what_was_offered_stays_spent_until_the_run_is_over() {
     ledger.forget(Forget::Run { run: run("a") });
     ledger.flush().unwrap();
     assert_eq!(ledger.spent(&run("a")).unwrap(), []);
-    assert_eq!(
-        ledger.spent(&run("b")).unwrap(),
-        [spent(1, 1, Some(21))]
-    );
+    assert_eq!(ledger.spent(&run("b")).unwrap(), [spent(1, 1, Some(21))]);
     assert_eq!(ledger.runs().unwrap(), [run("b")]);
 }
 
@@ -186,8 +185,13 @@ fn what_waits_is_one_commit_and_each_record_is_answered_once_in_order() {
     })));
     let (open, gate) = mpsc::channel::<()>();
     let (told, answers) = mpsc::channel();
+    let (reached, at_gate) = mpsc::channel();
     // The writer is held in the first answer until all others wait.
-    ledger.persist(offered(key("a", 0, 1), 0), move |_| gate.recv().unwrap());
+    ledger.persist(offered(key("a", 0, 1), 0), move |_| {
+        reached.send(()).unwrap();
+        gate.recv().unwrap();
+    });
+    at_gate.recv().unwrap();
     for task in 1..=2000u32 {
         let told = told.clone();
         ledger.persist(offered(key("a", task, 1), task.into()), move |durable| {
@@ -209,9 +213,13 @@ fn one_who_panics_at_its_answer_takes_no_other_with_it() {
     let ledger = Ledger::open(temp.path()).unwrap();
     let (open, gate) = mpsc::channel::<()>();
     ledger.persist(offered(key("a", 0, 1), 0), move |_| gate.recv().unwrap());
-    ledger.persist(offered(key("a", 1, 1), 0), |_| std::panic::resume_unwind(Box::new("test")));
+    ledger.persist(offered(key("a", 1, 1), 0), |_| {
+        std::panic::resume_unwind(Box::new("test"))
+    });
     let (told, answer) = mpsc::channel();
-    ledger.persist(offered(key("a", 2, 1), 0), move |durable| told.send(durable).unwrap());
+    ledger.persist(offered(key("a", 2, 1), 0), move |durable| {
+        told.send(durable).unwrap()
+    });
     open.send(()).unwrap();
     assert!(answer.recv().unwrap());
     assert!(persist(&ledger, offered(key("a", 3, 1), 0)));

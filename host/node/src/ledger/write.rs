@@ -204,7 +204,9 @@ fn know_run(connection: &Connection, run: &RunId, room: &mut Room) -> rusqlite::
     }
     let beyond: Option<String> = connection
         .prepare_cached("SELECT run FROM runs ORDER BY seq DESC LIMIT 1 OFFSET ?1")?
-        .query_row([MAX_RUNS], |row| row.get(0))
+        .query_row([i64::try_from(MAX_RUNS).unwrap_or(i64::MAX)], |row| {
+            row.get(0)
+        })
         .optional()?;
     match beyond {
         Some(oldest) => forget_run(connection, &oldest),
@@ -272,9 +274,10 @@ fn count(
     sql: &str,
     values: &[&dyn rusqlite::ToSql],
 ) -> rusqlite::Result<usize> {
-    connection
+    let counted: i64 = connection
         .prepare_cached(sql)?
-        .query_row(values, |row| row.get(0))
+        .query_row(values, |row| row.get(0))?;
+    Ok(usize::try_from(counted).unwrap_or(usize::MAX))
 }
 
 /// How many rows that concerned.

@@ -22,6 +22,7 @@ use super::pool::Pool;
 use super::settle::Settlement;
 use crate::events::{FailureReport, InstanceReport, RunEvent, TaskSettled};
 use crate::interrupt::Interrupt;
+use crate::journal::Said;
 use crate::prepare::{Context, NotReady, Prepared};
 use crate::store::NewResult;
 use crate::worker::Attempted;
@@ -107,6 +108,7 @@ struct Last {
     failure: Option<FailureReport>,
     warnings: Vec<String>,
     stored: Option<Box<NewResult>>,
+    said: Option<Box<Said>>,
 }
 
 impl<'a> Drive<'a> {
@@ -429,6 +431,7 @@ impl<'a> Drive<'a> {
                 failure: attempted.failure,
                 warnings: attempted.warnings,
                 stored: attempted.stored,
+                said: attempted.said,
             };
         }
         self.feed(Event::Finished {
@@ -450,8 +453,11 @@ impl<'a> Drive<'a> {
     /// Told in an earlier round; what it made anew is kept all the same.
     fn keep_only(&mut self, stored: Option<Box<NewResult>>) {
         if stored.is_some() {
-            let event = None;
-            self.settled.push(Settlement { event, stored });
+            self.settled.push(Settlement {
+                event: None,
+                stored,
+                said: None,
+            });
         }
     }
 
@@ -478,6 +484,7 @@ impl<'a> Drive<'a> {
             failure,
             warnings,
             stored,
+            said,
         } = active.last;
         let failure = failure.filter(|_| state == SettledKind::Failed);
         let digest = active.prepared.map(|prepared| prepared.digest);
@@ -491,6 +498,7 @@ impl<'a> Drive<'a> {
                 output,
                 wall_ms,
                 fuel,
+                node: None,
             });
         }
         if let Some(failure) = failure
@@ -516,10 +524,13 @@ impl<'a> Drive<'a> {
             output,
             failure,
             warnings,
+            node: None,
+            stolen: false,
         };
         self.settled.push(Settlement {
             event: Some(Box::new(event)),
             stored,
+            said,
         });
     }
 }

@@ -67,10 +67,18 @@ fn a_torn_end_costs_no_more_than_what_it_held() {
 #[test]
 fn a_foreign_file_is_moved_aside_and_told() {
     let temp = tempfile::tempdir().unwrap();
-    fs::write(temp.path().join("mesh.db"), "no database at all".repeat(500)).unwrap();
+    fs::write(
+        temp.path().join("mesh.db"),
+        "no database at all".repeat(500),
+    )
+    .unwrap();
     let ledger = Ledger::open(temp.path()).unwrap();
     let aside = ledger.set_aside().unwrap();
-    assert!(fs::read_to_string(aside).unwrap().starts_with("no database"));
+    assert!(
+        fs::read_to_string(aside)
+            .unwrap()
+            .starts_with("no database")
+    );
     assert!(persist(&ledger, offered(key("a", 0, 1), 1)));
 }
 
@@ -79,7 +87,10 @@ fn whatever_is_flipped_what_is_read_was_written() {
     let temp = tempfile::tempdir().unwrap();
     let ledger = Ledger::open(temp.path()).unwrap();
     for task in 0..20 {
-        assert!(persist(&ledger, finished(2, key("a", task, 1), task.into())));
+        assert!(persist(
+            &ledger,
+            finished(2, key("a", task, 1), task.into())
+        ));
     }
     drop(ledger);
     // All of it in the file itself.
