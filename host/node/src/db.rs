@@ -2,7 +2,7 @@
 //!
 //! The queue is bounded by weight (bytes), so that a slow disk slows the callers instead of filling memory. A caller
 //! that needs to know waits on its [`Ticket`]. It never looks inside an operation and holds no connection itself: a
-//! [`Sink`] does. Called by the store (`cache.db`) and the journal (`state.db`).
+//! [`Sink`] does. Called by the store (`cache.db`), the journal (`state.db`) and the ledger (`mesh.db`).
 
 mod file;
 
@@ -111,6 +111,57 @@ pub(crate) trait Sink: Send + 'static {
     type Op: Send + 'static;
     /// Commits all of `ops`, or says why not. Leaves `ops` empty, whatever happened.
     fn commit(&mut self, ops: &mut Vec<Self::Op>) -> Result<(), CommitError>;
+}
+
+/// A writer's own connection, opened when it is first needed and again where another process has replaced the file.
+pub(crate) struct Held {
+    db: Arc<DbFile>,
+    opened: Option<Opened>,
+}
+
+impl Held {
+    /// None yet.
+    pub(crate) fn new(db: Arc<DbFile>) -> Held {
+        Held { db, opened: None }
+    }
+
+    /// Has `apply` write and commit; once more, in a new file, where this one turns out to be broken.
+    pub(crate) fn write(
+        &mut self,
+        mut apply: impl FnMut(&mut rusqlite::Connection) -> rusqlite::Result<()>,
+    ) -> Result<(), CommitError> {
+        // The first time, the connection that read what there was.
+        let known = match self.opened.take() {
+            Some(opened) => opened,
+            None => self.db.take()?,
+        };
+        let mut opened = match self.db.is_current(known.file) {
+            true => known,
+            false => self.db.connect()?,
+        };
+        let outcome = apply(&mut opened.connection);
+        let Err(fault) = outcome.map_err(|error| CommitError::of(&error)) else {
+            self.opened = Some(opened);
+            return Ok(());
+        };
+        let file = opened.file;
+        drop(opened);
+        if !self.db.replace_if_broken(&fault, file) {
+            return Err(fault);
+        }
+        let mut opened = self.db.connect()?;
+        apply(&mut opened.connection).map_err(|error| CommitError::of(&error))?;
+        self.opened = Some(opened);
+        Ok(())
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        if let Some(opened) = self.opened.take() {
+            self.db.put_back(opened);
+        }
+    }
 }
 
 /// A promise that operations pushed so far get committed.

@@ -6,7 +6,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use sykli_core::id::Digest;
+pub use sykli_core::machine::StepKind;
 pub use sykli_core::run::{Counts, RunOutcome, RunStatus, SettledKind};
 pub use sykli_core::snapshot::Snapshot;
 pub use sykli_runtime::LogLevel;
@@ -18,6 +20,15 @@ pub enum Stream {
     Stdout,
     /// Standard error.
     Stderr,
+}
+
+/// A node, as people know it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct NodeRef {
+    /// Its peer id: `12D3Koo…`.
+    pub id: String,
+    /// What it calls itself. A peer wrote it: escape sequences are the renderer's to strip.
+    pub name: String,
 }
 
 /// One thing that happened in a run, in order.
@@ -51,6 +62,20 @@ pub enum RunEvent {
         label: Arc<str>,
         /// Counted from 1.
         attempt: u32,
+    },
+    /// Something happened to an instance on its way to another node. What runs there says so with
+    /// [`StepKind::Started`], not with `TaskStarted`.
+    TaskStep {
+        /// Declared task.
+        task: Arc<str>,
+        /// Instance.
+        label: Arc<str>,
+        /// Which attempt it is about.
+        attempt: u32,
+        /// With whom.
+        node: NodeRef,
+        /// What.
+        what: StepKind,
     },
     /// The guest said how far it is.
     TaskProgress {
@@ -100,8 +125,8 @@ pub enum RunEvent {
     },
 }
 
-/// A declared task in [`RunEvent::Planned`].
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A declared task in [`RunEvent::Planned`]. The journal keeps it in this form.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PlannedTask {
     /// Declared name.
     pub name: String,
@@ -136,6 +161,10 @@ pub struct TaskSettled {
     pub failure: Option<FailureReport>,
     /// One line each: dropped outputs, refused wishes of a guest that went on nevertheless.
     pub warnings: Vec<String>,
+    /// The node that ran it; none where it was this one, or nobody.
+    pub node: Option<NodeRef>,
+    /// That node had asked for work, rather than been offered it.
+    pub stolen: bool,
 }
 
 /// Why an instance failed, for a person and for a program.
@@ -225,6 +254,8 @@ pub struct InstanceReport {
     pub wall_ms: u64,
     /// Fuel.
     pub fuel: u64,
+    /// The node that ran it; none where it was this one, or nobody.
+    pub node: Option<NodeRef>,
 }
 
 /// What building task crates tells while it goes on.

@@ -1,7 +1,8 @@
 //! The journal: which runs there were, what became of each instance, and how long tasks took.
 //!
 //! It lives in `$XDG_STATE_HOME/sykli/state.db` (SQLite, WAL) and is what a run reports from: an instance counts as settled
-//! when its row is committed. Rows of many instances are committed together by one writer thread; a commit survives the
+//! when its row is committed. Of a run that reaches further than this machine it also keeps which nodes it met, what happened
+//! to its tasks on their way there, and who ran them; a solo run adds nothing. Rows of many instances are committed together by one writer thread; a commit survives the
 //! death of the process at once, and the death of the machine by what SQLite's `synchronous = NORMAL` gives. A broken file
 //! is moved aside and begun anew, with what the live runs of this process already said about themselves; a file of a newer
 //! version is refused. Any number of processes may write at once.
@@ -9,20 +10,31 @@
 //! It never decides anything from what it knows, and reading never fails: what cannot be read is as if it had not been
 //! written. Called by the run loop, and by `plan`, `cache why` and whatever shows past runs.
 
+mod elsewhere;
+mod live;
 mod read;
+mod steps;
+#[cfg(test)]
+mod tests;
 mod write;
 
 pub use crate::db::{CommitError, CommitWatcher, FaultKind, Ticket};
+pub use elsewhere::Tally;
 pub use read::{Instance, Run, RunState};
-pub use write::{NewRun, Outcome, Settled};
+pub use steps::{NewStep, Noted, lost_code};
+pub use write::{NewRun, Outcome, Said, Settled};
 
-use crate::db::{DbFile, Layout, Writer, lock};
+use crate::db::{DbFile, Layout, Writer};
+use crate::events::NodeRef;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::{SystemTime, UNIX_EPOCH};
 use sykli_core::id::RunId;
+
+/// Steps that are kept of one instance.
+pub const MAX_STEPS: usize = sykli_core::consent::owner::MAX_STEPS;
 
 /// Most bytes that wait for the writer thread.
 const QUEUE_BYTES: usize = 16 << 20;
@@ -31,19 +43,43 @@ pub(crate) const LAYOUT: Layout = Layout {
     name: "state.db",
     tables: "
         CREATE TABLE runs (seq INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, pipeline BLOB NOT NULL, name TEXT NOT NULL,
-            started_ms INTEGER NOT NULL, finished_ms INTEGER, passed INTEGER, instances INTEGER NOT NULL);
+            started_ms INTEGER NOT NULL, finished_ms INTEGER, passed INTEGER, instances INTEGER NOT NULL,
+            mode INTEGER NOT NULL DEFAULT 0, tasks TEXT, steps INTEGER NOT NULL DEFAULT 0);
         CREATE INDEX runs_of_pipeline ON runs (pipeline, seq);
         CREATE TABLE instances (run INTEGER NOT NULL, label TEXT NOT NULL, task TEXT NOT NULL, outcome INTEGER NOT NULL,
             digest BLOB, attempt INTEGER NOT NULL, wall_ms INTEGER NOT NULL, fuel INTEGER NOT NULL, failure TEXT,
+            node TEXT, stolen INTEGER NOT NULL DEFAULT 0, stdout TEXT, stderr TEXT,
             PRIMARY KEY (run, label)) WITHOUT ROWID;
         CREATE TABLE durations (pipeline BLOB NOT NULL, task TEXT NOT NULL, wall_ms INTEGER NOT NULL,
-            PRIMARY KEY (pipeline, task)) WITHOUT ROWID;",
-    table_count: 3,
-    version: 1,
+            PRIMARY KEY (pipeline, task)) WITHOUT ROWID;
+        CREATE TABLE nodes (run INTEGER NOT NULL, id TEXT NOT NULL, name TEXT NOT NULL,
+            PRIMARY KEY (run, id)) WITHOUT ROWID;
+        CREATE TABLE steps (run INTEGER NOT NULL, label TEXT NOT NULL, place INTEGER NOT NULL, at_ms INTEGER NOT NULL,
+            attempt INTEGER NOT NULL, node TEXT NOT NULL, kind TEXT NOT NULL, detail TEXT,
+            PRIMARY KEY (run, label, place)) WITHOUT ROWID;",
+    table_count: 5,
+    version: 2,
     pragmas: "PRAGMA synchronous = NORMAL; PRAGMA cache_size = -16384; PRAGMA wal_autocheckpoint = 4096;",
     durable: true,
     keep_newer: true,
+    precious: false,
+    upgrades: &[(1, TO_2)],
 };
+
+/// What version 1, which knew of this machine only, lacks.
+const TO_2: &str = "
+    ALTER TABLE runs ADD COLUMN mode INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE runs ADD COLUMN tasks TEXT;
+    ALTER TABLE runs ADD COLUMN steps INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE instances ADD COLUMN node TEXT;
+    ALTER TABLE instances ADD COLUMN stolen INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE instances ADD COLUMN stdout TEXT;
+    ALTER TABLE instances ADD COLUMN stderr TEXT;
+    CREATE TABLE nodes (run INTEGER NOT NULL, id TEXT NOT NULL, name TEXT NOT NULL,
+        PRIMARY KEY (run, id)) WITHOUT ROWID;
+    CREATE TABLE steps (run INTEGER NOT NULL, label TEXT NOT NULL, place INTEGER NOT NULL, at_ms INTEGER NOT NULL,
+        attempt INTEGER NOT NULL, node TEXT NOT NULL, kind TEXT NOT NULL, detail TEXT,
+        PRIMARY KEY (run, label, place)) WITHOUT ROWID;";
 
 /// What can go wrong with the journal.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -72,6 +108,18 @@ pub enum JournalError {
         /// Which version it has.
         message: String,
     },
+    /// A run that was to be resumed is not there.
+    #[error("there is no unfinished run {run}")]
+    NoRun {
+        /// Which.
+        run: RunId,
+    },
+    /// A run that was to be resumed goes on in another process.
+    #[error("the run {run} goes on in another process")]
+    Running {
+        /// Which.
+        run: RunId,
+    },
 }
 
 impl JournalError {
@@ -81,6 +129,8 @@ impl JournalError {
             JournalError::Unwritable { .. } => "journal::unwritable",
             JournalError::Full { .. } => "journal::full",
             JournalError::Newer { .. } => "journal::newer",
+            JournalError::NoRun { .. } => "journal::no-run",
+            JournalError::Running { .. } => "journal::running",
         }
     }
 
@@ -97,6 +147,12 @@ impl JournalError {
             JournalError::Newer { .. } => {
                 "use the newer sykli, or set XDG_STATE_HOME to another folder for this one"
                     .to_owned()
+            }
+            JournalError::NoRun { .. } => {
+                "`sykli history` lists the runs that there were".to_owned()
+            }
+            JournalError::Running { .. } => {
+                "`sykli status --watch` shows it; wait until it ends, or end it there".to_owned()
             }
         }
     }
@@ -191,16 +247,32 @@ impl Journal {
     pub fn begin_run(&self, run: NewRun) -> Result<RunId, JournalError> {
         let id = new_id(run.started);
         self.announce(&id);
+        self.begin(&id, run)?;
+        Ok(id)
+    }
+
+    /// Goes on with a run whose process ended before it did: what settles from here on is recorded under its name.
+    ///
+    /// # Errors
+    /// When there is no such run, it has ended, or another process has it; or when nothing can be written.
+    pub fn resume_run(&self, id: &RunId, run: NewRun) -> Result<(), JournalError> {
+        let found = self.run(id).filter(|found| found.finished_ms.is_none());
+        if found.is_none() {
+            return Err(JournalError::NoRun { run: id.clone() });
+        }
+        if !self.take_over(id) {
+            return Err(JournalError::Running { run: id.clone() });
+        }
+        self.begin(id, run)
+    }
+
+    fn begin(&self, id: &RunId, run: NewRun) -> Result<(), JournalError> {
         let op = write::Op::Begin {
             id: id.clone(),
             run: Arc::new(run),
         };
-        self.inner
-            .writer
-            .push(op, 512)
-            .wait()
-            .map_err(|error| JournalError::commit(&self.inner.dir, error))?;
-        Ok(id)
+        let begun = self.inner.writer.push(op, 512).wait();
+        begun.map_err(|error| JournalError::commit(&self.inner.dir, error))
     }
 
     /// Records what became of instances of `run`. The ticket is for all of them.
@@ -215,6 +287,25 @@ impl Journal {
         )
     }
 
+    /// Records what happened to tasks of `run` on their way to other nodes, in order. Beyond [`MAX_STEPS`] of one instance
+    /// nothing more of it is kept.
+    pub fn note(&self, run: &RunId, steps: Vec<NewStep>) -> Ticket {
+        let weight = steps.iter().map(NewStep::weight).sum();
+        let run = run.clone();
+        self.inner
+            .writer
+            .push(write::Op::Steps { run, steps }, weight)
+    }
+
+    /// Records which nodes a run has met. A name that is told again replaces the one before.
+    pub fn met(&self, run: &RunId, nodes: Vec<NodeRef>) -> Ticket {
+        let weight = nodes.len() * 256;
+        let run = run.clone();
+        self.inner
+            .writer
+            .push(write::Op::Met { run, nodes }, weight)
+    }
+
     /// Ends a run.
     pub fn finish_run(&self, run: &RunId, passed: bool, at: SystemTime) -> Ticket {
         let ticket = self.inner.writer.push(
@@ -225,11 +316,7 @@ impl Journal {
             },
             128,
         );
-        if let Some((file, path)) = lock(&self.inner.live).remove(run.as_str()) {
-            // Someone who asks between the two sees a run that was interrupted, for as long as a commit takes.
-            let _ = std::fs::remove_file(path);
-            drop(file);
-        }
+        self.release(run);
         ticket
     }
 
@@ -243,27 +330,6 @@ impl Journal {
             .barrier()
             .wait()
             .map_err(|error| JournalError::commit(&self.inner.dir, error))
-    }
-
-    /// Marks a run as alive for as long as this process lives.
-    fn announce(&self, id: &RunId) {
-        let path = self.live_path(id.as_str());
-        let made = File::options()
-            .create_new(true)
-            .write(true)
-            .open(&path)
-            .and_then(|file| {
-                rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive)?;
-                Ok(file)
-            });
-        // Without it the run would be listed as interrupted while it goes on; nothing else depends on it.
-        if let Ok(file) = made {
-            lock(&self.inner.live).insert(id.as_str().to_owned(), (file, path));
-        }
-    }
-
-    fn live_path(&self, id: &str) -> PathBuf {
-        self.inner.dir.join("live").join(id)
     }
 }
 

@@ -1,7 +1,7 @@
 //! The hands of a sykli node: it performs what `sykli-core` decides, on this machine.
 //!
 //! Here live the files, the databases, the worker threads and the compiler runs: the content-addressed store and the
-//! result cache, the journal of runs, the listing and digesting of a project's files, the run loop that drives
+//! result cache, the journal of runs, the ledger of leases, the listing and digesting of a project's files, the run loop that drives
 //! `sykli_core::run::Run`, and the one place that turns what a task asks for into what the sandbox grants.
 //!
 //! It never decides what runs next (core does), never touches wasmtime (`sykli-runtime` does) and never prints (the
@@ -11,6 +11,7 @@
 mod db;
 mod durable;
 pub mod journal;
+pub mod ledger;
 pub mod materialise;
 pub mod memo;
 pub mod paths;
@@ -27,28 +28,16 @@ pub mod build;
 pub mod events;
 pub mod exec;
 pub mod filter;
-#[cfg_attr(
-    not(test),
-    expect(
-        dead_code,
-        reason = "called by the mesh node, which comes with issue 5"
-    )
-)]
 mod foreign;
 pub mod interrupt;
-#[cfg_attr(
-    not(test),
-    expect(
-        dead_code,
-        reason = "called by the mesh node, which comes with issue 5"
-    )
-)]
 mod needs;
+pub mod meshnode;
 pub mod node;
 pub mod plan;
 mod prepare;
 pub mod run;
 #[cfg(test)]
 mod two_nodes;
+pub mod views;
 pub mod why;
 mod worker;

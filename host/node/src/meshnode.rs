@@ -43,7 +43,8 @@ use crate::control::notice::Notices;
 use crate::db::{Guard, lock_file};
 use crate::foreign;
 use crate::host_state::{HostProbe, Roots};
-use crate::identity::{Identity, IdentityError, peer_id};
+use crate::events::NodeRef;
+use crate::identity::{Identity, IdentityError};
 use crate::ledger::{Ledger, LedgerError};
 use crate::membership::{Membership, MembershipError};
 use crate::mesh::{Mesh, MeshConfig, MeshError, MeshLimits};
@@ -70,22 +71,12 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// How long the transport has to end.
 const SHUTDOWN: Duration = Duration::from_secs(5);
 
-/// A node by id and by the name that it gave itself.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct NodeRef {
-    /// Its peer id: `12D3Koo…`.
-    pub id: String,
-    /// Its name; the end of its id where it has not said one. Its own words: escape sequences are the renderer's to strip.
-    pub name: Arc<str>,
-}
-
-impl NodeRef {
-    pub(crate) fn new(node: NodeId, name: &str) -> NodeRef {
-        let id = peer_id(node).map_or_else(|_| node.to_string(), |peer| peer.to_string());
-        let end = id.get(id.len().saturating_sub(8)..).unwrap_or(&id);
-        let name = Arc::from(if name.is_empty() { end } else { name });
-        NodeRef { id, name }
-    }
+/// A node by its peer id and the name that it gave itself; the end of its id where it has not said one.
+pub(crate) fn node_ref(node: NodeId, name: &str) -> NodeRef {
+    let id = crate::identity::show(node);
+    let end = id.get(id.len().saturating_sub(8)..).unwrap_or(&id);
+    let name = if name.is_empty() { end } else { name }.to_owned();
+    NodeRef { id, name }
 }
 
 /// Why a node could not be started.

@@ -13,6 +13,7 @@ use sykli_runtime::{Engine, EngineConfig, EngineError, LoadError};
 use crate::build::BuildError;
 use crate::filter::FilterError;
 use crate::journal::{Journal, JournalError};
+use crate::ledger::LedgerError;
 use crate::paths::{Dirs, PathsError, create_private};
 use crate::store::{Store, StoreError};
 use crate::workspace::WorkspaceError;
@@ -103,6 +104,9 @@ pub enum NodeError {
     /// The system gives no threads.
     #[error("failed to start worker threads: {0}")]
     Threads(io::Error),
+    /// The ledger of what was promised to other nodes cannot be used.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
     /// The user asked to stop before anything ran.
     #[error("interrupted")]
     Interrupted,
@@ -139,6 +143,7 @@ impl NodeError {
             NodeError::Journal(error) => error.code(),
             NodeError::Engine(_) => "node::engine",
             NodeError::Threads(_) => "node::threads",
+            NodeError::Ledger(error) => error.code(),
             NodeError::Interrupted => "node::interrupted",
             NodeError::Paths(_) => "node::folders",
         }
@@ -167,6 +172,7 @@ impl NodeError {
             NodeError::Workspace(error) => vec![error.hint()],
             NodeError::Store(error) => vec![error.hint()],
             NodeError::Journal(error) => vec![error.hint()],
+            NodeError::Ledger(error) => vec![error.hint()],
             NodeError::Paths(_) => vec![
                 "make it a folder that you own and can write (chmod u+rwx), or set XDG_CACHE_HOME to another one"
                     .to_owned(),
@@ -205,6 +211,7 @@ impl NodeError {
             | NodeError::Workspace(_)
             | NodeError::Store(_)
             | NodeError::Journal(_)
+            | NodeError::Ledger(_)
             | NodeError::Paths(_) => true,
             NodeError::Engine(_) | NodeError::Threads(_) | NodeError::Interrupted => false,
         }

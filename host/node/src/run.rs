@@ -10,6 +10,7 @@
 //! outputs.rs  what a guest left under /out → the output tree
 //! export.rs   declared outputs → the project folder
 //! decider.rs  who decides: this run's own machine, or the mesh node's
+//! reach.rs    how a run reaches other nodes
 //! away.rs     what the mesh node tells the loop: what ran elsewhere
 //! failure.rs  what happened → what a person reads, with the line that would grant what was refused
 //! ```
@@ -26,6 +27,7 @@ mod mailbox;
 pub(crate) mod open;
 pub(crate) mod outputs;
 mod pool;
+mod reach;
 mod settle;
 
 use std::path::PathBuf;
@@ -34,7 +36,7 @@ use std::sync::mpsc::{SyncSender, sync_channel};
 use std::time::{Duration, Instant, SystemTime};
 
 use sykli_core::id::RunId;
-use sykli_core::machine::{Mode, Submission};
+use sykli_core::machine::Mode;
 use sykli_core::pipeline::Pipeline;
 use sykli_core::run::{Run, RunOptions, RunOutcome, RunStatus};
 use sykli_runtime::{Component, Sandbox};
@@ -42,18 +44,18 @@ use sykli_runtime::{Component, Sandbox};
 use crate::events::{Counts, InstanceReport, PlannedTask, RunEvent, RunReport, TaskReport};
 use crate::filter::Filter;
 use crate::interrupt::Interrupt;
-use crate::journal::NewRun;
-use crate::meshnode::Handle;
-use crate::needs::{Bundles, Programs};
+use crate::journal::{Journal, NewRun};
 use crate::node::{Node, NodeError};
 use crate::prepare::Context;
-use crew::{Asking, Crew, Message};
+use crew::Crew;
 use decider::Decider;
 use drive::{Drive, End, Told};
 use export::Exported;
 use mailbox::Mailbox;
 use open::{Opened, Purpose};
 use pool::Pool;
+pub use reach::Reach;
+use reach::Reaching;
 use settle::Settlement;
 
 /// Instances of short tasks that wait beyond each slot: enough for the loop to sleep for a while, few enough that what
@@ -102,17 +104,6 @@ impl RunRequest {
             export: true,
         }
     }
-}
-
-/// How a run reaches other nodes.
-#[derive(Clone)]
-pub struct Reach {
-    /// The node that it goes through.
-    pub node: Handle,
-    /// How far.
-    pub mode: Mode,
-    /// The run that is gone on with: its tasks that were offered are spent, its leases may still be held.
-    pub resume: Option<RunId>,
 }
 
 impl Node {
@@ -171,16 +162,17 @@ impl Node {
         }
         let journal = self.journal()?;
         let plan = opened.context.plan.clone();
-        let instances = u32::try_from(plan.tasks.len()).unwrap_or(u32::MAX);
-        let name = request.pipeline.name.clone();
-        let pipeline = opened.pipeline_path.clone();
-        let run = journal.begin_run(NewRun {
-            pipeline,
-            name,
-            instances,
-            started: SystemTime::now(),
-        })?;
-        events(planned(&run, &opened));
+        let run = begin(journal, &opened, reach, events)?;
+        let reaching = reach.map(|reach| reach::reaching(reach, &run, &opened));
+        if let Some(reach) = reach {
+            reach.recover(&opened.context.store, &run)?;
+        }
+        let journalled = reach::journalled(journal, &run, events);
+        // A solo run's tasks go nowhere.
+        let events = match reach {
+            Some(_) => &journalled as &(dyn Fn(RunEvent) + Sync),
+            None => events,
+        };
         let warnings = std::mem::take(&mut opened.warnings);
         let mut told = Told {
             instances: vec![None; plan.tasks.len()],
@@ -194,7 +186,7 @@ impl Node {
                 move || settle::serve(&settled, &store, journal, run, events)
             });
             let ended = self.rounds(
-                &request,
+                (&request, reaching.as_ref()),
                 opened,
                 &components,
                 events,
@@ -229,7 +221,7 @@ impl Node {
     #[allow(clippy::too_many_arguments)]
     fn rounds(
         &self,
-        request: &RunRequest,
+        (request, reaching): (&RunRequest, Option<&Reaching<'_>>),
         opened: Opened,
         components: &[Option<Component>],
         events: &(dyn Fn(RunEvent) + Sync),
@@ -256,11 +248,10 @@ impl Node {
                     .map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX)),
                 selected: selected.clone(),
             };
-            let machine = Run::new(context.plan.clone(), options);
             let use_cache = request.use_cache || round > 1;
             let end = self.round(
                 &context,
-                machine,
+                (reaching, round, options),
                 (components, use_cache, slots),
                 events,
                 settler,
@@ -285,7 +276,7 @@ impl Node {
     fn round(
         &self,
         context: &Arc<Context>,
-        machine: Run,
+        (reaching, round, options): (Option<&Reaching<'_>>, u32, RunOptions),
         (components, use_cache, slots): (&[Option<Component>], bool, usize),
         events: &(dyn Fn(RunEvent) + Sync),
         settler: &SyncSender<Vec<Settlement>>,
@@ -294,21 +285,33 @@ impl Node {
     ) -> Result<End, NodeError> {
         // One more than there are slots, so that what is in the cache is found while all slots run something long.
         let (executors, helpers) = (slots, 1);
-        let mailbox = Mailbox::new(executors + helpers);
+        let mailbox = Mailbox::new(executors + helpers + usize::from(reaching.is_some()));
+        let bundles = reaching.map(|reaching| reaching.bundles(context, components));
         let crew = Crew {
             context: context.clone(),
             sandbox: Sandbox::new(self.engine()?.clone()),
             components: components.to_vec(),
             use_cache,
+            asking: reaching
+                .zip(bundles.as_ref())
+                .map(|(reaching, bundles)| reaching.asking(bundles)),
             mailbox: mailbox.clone(),
         };
         let pool = Pool::start(executors, helpers, &Arc::new(crew)).map_err(NodeError::Threads)?;
         // Only a ring: never blocks, so that it may be raised from anywhere, a renderer included.
         let bell = mailbox.clone();
         let listening = interrupt.listen(move |_| bell.ring());
+        let decider = match reaching.zip(bundles.as_ref()) {
+            None => Decider::Own(Box::new(Run::new(context.plan.clone(), options))),
+            Some((reaching, bundles)) => reaching.submit(
+                (context, bundles),
+                (round, options),
+                (&mailbox, executors + helpers),
+            )?,
+        };
         let end = Drive::new(
             context.clone(),
-            machine,
+            decider,
             &pool,
             events,
             settler.clone(),
@@ -339,7 +342,40 @@ fn tell(exported: &Exported, events: &(dyn Fn(RunEvent) + Sync), warnings: &mut 
     }
 }
 
-fn planned(run: &RunId, opened: &Opened) -> RunEvent {
+/// Names the run in the journal, then tells it.
+fn begin(
+    journal: &Journal,
+    opened: &Opened,
+    reach: Option<&Reach>,
+    events: &(dyn Fn(RunEvent) + Sync),
+) -> Result<RunId, NodeError> {
+    let plan = &opened.context.plan;
+    let (pipeline, tasks) = (plan.pipeline.name.clone(), planned(opened));
+    let new = NewRun {
+        pipeline: opened.pipeline_path.clone(),
+        name: pipeline.clone(),
+        instances: u32::try_from(plan.tasks.len()).unwrap_or(u32::MAX),
+        started: SystemTime::now(),
+        mode: reach.map_or(Mode::Solo, |reach| reach.mode),
+        tasks: tasks.clone(),
+    };
+    let run = match reach.and_then(|reach| reach.resume.clone()) {
+        None => journal.begin_run(new)?,
+        Some(run) => {
+            journal.resume_run(&run, new)?;
+            run
+        }
+    };
+    events(RunEvent::Planned {
+        run: run.to_string(),
+        pipeline,
+        tasks,
+    });
+    Ok(run)
+}
+
+/// The declared tasks as they are shown.
+fn planned(opened: &Opened) -> Vec<PlannedTask> {
     let plan = &opened.context.plan;
     let tasks = plan.order.iter().filter_map(|index| {
         let (task, group) = (plan.pipeline.tasks.get(*index)?, plan.groups.get(*index)?);
@@ -360,11 +396,7 @@ fn planned(run: &RunId, opened: &Opened) -> RunEvent {
             after,
         })
     });
-    RunEvent::Planned {
-        run: run.to_string(),
-        pipeline: plan.pipeline.name.clone(),
-        tasks: tasks.collect(),
-    }
+    tasks.collect()
 }
 
 fn counts<'a>(instances: impl Iterator<Item = &'a InstanceReport>) -> Counts {

@@ -23,6 +23,7 @@ use sykli_runtime::{
 };
 
 use crate::events::FailureReport;
+use crate::journal::Said;
 use crate::prepare::overlay::Overlay;
 use crate::prepare::{self, Context, NotReady, Prepared};
 use crate::run::failure::{self, Asker, TAIL_BYTES};
@@ -44,6 +45,8 @@ pub(crate) struct Attempted {
     pub(crate) fuel: u64,
     /// The result, where it may be cached.
     pub(crate) stored: Option<Box<NewResult>>,
+    /// The end of what it wrote, where no cached result keeps all of it.
+    pub(crate) said: Option<Box<Said>>,
     /// A blob of an earlier result is gone: another round makes it anew.
     pub(crate) lost: bool,
 }
@@ -73,6 +76,18 @@ impl Tails {
             let surplus = tail.len() - TAIL_BYTES;
             tail.drain(..surplus);
         }
+    }
+
+    /// Both; nothing where it wrote nothing.
+    pub(crate) fn said(&self) -> Option<Box<Said>> {
+        let tail = |stream: &Mutex<Vec<u8>>| {
+            failure::tail(&stream.lock().unwrap_or_else(PoisonError::into_inner))
+        };
+        let said = Said {
+            stdout: tail(&self.stdout),
+            stderr: tail(&self.stderr),
+        };
+        (said != Said::default()).then(|| Box::new(said))
     }
 
     /// Fills in the tails of a report.
@@ -213,6 +228,7 @@ pub(crate) fn attempt(
     let mut attempted = judged(context, prepared, &outcome, &faults);
     if attempted.stored.is_none() {
         context.keep_manifest(prepared);
+        attempted.said = tails.said();
     }
     if let Some(report) = &mut attempted.failure {
         tails.fill(report);
@@ -241,6 +257,7 @@ impl Attempted {
             wall_ms: 0,
             fuel: 0,
             stored: None,
+            said: None,
             lost: false,
         }
     }
@@ -358,6 +375,7 @@ fn keep(context: &Context, prepared: &Prepared, outcome: &Outcome, passed: Passe
         wall_ms: 0,
         fuel: 0,
         stored,
+        said: None,
         lost: false,
     }
 }

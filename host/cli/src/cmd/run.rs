@@ -63,6 +63,7 @@ fn conclude(context: &Context, reporter: &Reporter, doc: RunDoc) {
                 wall_ms: doc.wall_ms,
                 counts: doc.counts,
                 exported: doc.exported,
+                elsewhere: doc.elsewhere,
             });
             reporter.finish();
         }

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use sykli_core::units;
 
 use super::json::{Counts, Event, Instance, PlannedTask, State};
+use super::past::{StepDoc, StepName};
 use super::term::{Term, Tone, paint};
 use super::{escape, text};
 
@@ -23,6 +24,8 @@ pub(crate) struct Running {
     /// 0: not known.
     pub(crate) total: u64,
     pub(crate) message: String,
+    /// The node that runs it; none where it is this one.
+    pub(crate) on: Option<String>,
 }
 
 /// A declared task's row.
@@ -33,6 +36,8 @@ struct Row {
     since: Option<Instant>,
     /// Of its instances, summed.
     wall_ms: u64,
+    /// Other nodes, with how many instances each ran.
+    on: BTreeMap<String, u32>,
 }
 
 /// See the module.
@@ -101,7 +106,8 @@ impl Board {
                 task,
                 label,
                 attempt,
-            } => self.started(task, label, *attempt, &mut lines),
+            } => self.started(task, label, (*attempt, None), &mut lines),
+            Event::TaskStep { task, label, step } => self.step(task, label, step, &mut lines),
             Event::TaskProgress {
                 label,
                 done,
@@ -173,7 +179,10 @@ impl Board {
                 name: row.planned.name.clone(),
                 after: row.planned.after.clone(),
                 instances: row.planned.selected,
-                state: (row.counts.total() > 0).then(|| row.counts.worst()),
+                mark: match row.counts.total() {
+                    0 => text::Mark::Planned,
+                    _ => text::Mark::Ended(row.counts.worst()),
+                },
             })
             .collect()
     }
@@ -194,6 +203,7 @@ impl Board {
                 counts: Counts::default(),
                 since: None,
                 wall_ms: 0,
+                on: BTreeMap::new(),
             })
             .collect();
     }
@@ -203,7 +213,13 @@ impl Board {
         self.rows.get_mut(index)
     }
 
-    fn started(&mut self, task: &str, label: &Arc<str>, attempt: u32, lines: &mut Vec<String>) {
+    fn started(
+        &mut self,
+        task: &str,
+        label: &Arc<str>,
+        (attempt, on): (u32, Option<String>),
+        lines: &mut Vec<String>,
+    ) {
         let now = Instant::now();
         self.running.insert(
             label.clone(),
@@ -212,6 +228,7 @@ impl Board {
                 done: 0,
                 total: 0,
                 message: String::new(),
+                on,
             },
         );
         if let Some(row) = self.row(task) {
@@ -219,6 +236,43 @@ impl Board {
         }
         if attempt > 1 {
             lines.push(self.warning(&format!("{label}: attempt {attempt}")));
+        }
+    }
+
+    /// What runs elsewhere is never silent: where it began, and where it was lost. The rest of its way is for those who
+    /// asked for more.
+    fn step(&mut self, task: &str, label: &Arc<str>, step: &StepDoc, lines: &mut Vec<String>) {
+        match step.step {
+            StepName::Started => {
+                let name = escape::clean(&step.node.name);
+                let one = self.row(task).is_some_and(|row| row.planned.instances == 1);
+                if self.verbose || (one && !self.term.live) {
+                    let place = text::place(std::slice::from_ref(&name), self.term.unicode);
+                    let place = paint(&place, Tone::Info, self.term.err.color);
+                    lines.push(format!("{} {place}", escape::clean(label)));
+                }
+                // A first attempt there is no second one here: the number alone says nothing.
+                self.started(task, label, (0, Some(name)), lines);
+            }
+            StepName::Lost => {
+                let name = escape::clean(&step.node.name);
+                let there = |running: &Running| running.on.as_ref() == Some(&name);
+                if self.running.get(label).is_some_and(there) {
+                    self.running.remove(label);
+                }
+                lines.push(self.warning(&format!("{label}: {}", step.message)));
+            }
+            StepName::NotOffered
+            | StepName::Offered
+            | StepName::Declined
+            | StepName::Pending
+            | StepName::Accepted
+            | StepName::Doubled
+            | StepName::Ran => {
+                if self.verbose {
+                    lines.push(self.prefixed(label, &escape::clean(&step.message)));
+                }
+            }
         }
     }
 
@@ -243,6 +297,9 @@ impl Board {
         if let Some(row) = self.row(&instance.task) {
             row.counts.add(instance.state);
             row.wall_ms = row.wall_ms.saturating_add(instance.wall_ms);
+            if let Some(node) = &instance.node {
+                *row.on.entry(node.name.clone()).or_default() += 1;
+            }
             if row.counts.total() >= row.planned.selected {
                 row_line = text::row(
                     &term,
@@ -250,6 +307,7 @@ impl Board {
                     &row.counts,
                     row.wall_ms,
                     row.since.map(|since| since.elapsed()),
+                    &row.on,
                 );
             }
         }

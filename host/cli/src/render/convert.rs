@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 
 use sykli_node::build::BuildReport;
 use sykli_node::events::{
-    self, BuildEvent, FailureReport, RunEvent, RunOutcome, RunReport, SettledKind, TaskSettled,
+    self, BuildEvent, FailureReport, RunEvent, RunOutcome, RunReport, SettledKind, StepKind,
+    TaskSettled,
 };
 use sykli_node::plan::{PlanReport, PlanState as NodePlanState};
 use sykli_node::why::WhyReport;
@@ -20,6 +21,8 @@ use super::json::{
     PlanState, PlanTask, PlannedTask, RunDoc, RunProblem, State, Status, Stream, TaskSummary,
     WhyDoc, WhyInstance,
 };
+use super::past::{NodeDoc, RanOn, StepDoc};
+use super::reasons;
 
 /// A guest's line longer than this is shown in pieces.
 const MAX_LINE_BYTES: usize = 16 * 1024;
@@ -73,6 +76,17 @@ impl Converter {
                 task,
                 label,
                 attempt,
+            }],
+            RunEvent::TaskStep {
+                task,
+                label,
+                attempt,
+                node,
+                what,
+            } => vec![Event::TaskStep {
+                task,
+                label,
+                step: step(attempt, node, &what),
             }],
             RunEvent::TaskProgress {
                 task,
@@ -282,6 +296,7 @@ fn instance(settled: TaskSettled) -> Instance {
         output: settled.output,
         failure: settled.failure.map(failure),
         warnings: settled.warnings,
+        node: settled.node.map(node),
     }
 }
 
@@ -290,8 +305,10 @@ pub(crate) fn run_doc(report: RunReport, root: &Path) -> RunDoc {
     let status = status(report.status.outcome);
     let mut failures: BTreeMap<Arc<str>, FailureReport> = report.failures.into_iter().collect();
     let size = |path: &str| std::fs::metadata(root.join(path)).map_or(0, |meta| meta.len());
+    let elsewhere = elsewhere(&report.instances);
     RunDoc {
         schema: "sykli.run/1",
+        elsewhere,
         run: report.run,
         pipeline: report.pipeline,
         status,
@@ -326,6 +343,7 @@ pub(crate) fn run_doc(report: RunReport, root: &Path) -> RunDoc {
                 digest: one.digest,
                 output: one.output,
                 warnings: Vec::new(),
+                node: one.node.map(node),
             })
             .collect(),
         exported: report
@@ -339,6 +357,47 @@ pub(crate) fn run_doc(report: RunReport, root: &Path) -> RunDoc {
         unchanged: report.unchanged,
         warnings: report.warnings.iter().map(|one| plain_text(one)).collect(),
         problems: report.problems.into_iter().map(problem).collect(),
+    }
+}
+
+/// How many instances ran on which other node, most first.
+fn elsewhere(instances: &[events::InstanceReport]) -> Vec<RanOn> {
+    let mut counts = BTreeMap::<&events::NodeRef, u32>::new();
+    for one in instances.iter().filter_map(|one| one.node.as_ref()) {
+        *counts.entry(one).or_default() += 1;
+    }
+    ran_on(counts.into_iter().map(|(of, count)| (of.clone(), count)))
+}
+
+/// Nodes with how many instances each ran, most first.
+pub(crate) fn ran_on(counts: impl IntoIterator<Item = (events::NodeRef, u32)>) -> Vec<RanOn> {
+    let counts = counts.into_iter().map(|(of, instances)| RanOn {
+        node: node(of),
+        instances,
+    });
+    let mut all: Vec<RanOn> = counts.collect();
+    all.sort_by(|a, b| (b.instances, &a.node.name).cmp(&(a.instances, &b.node.name)));
+    all
+}
+
+/// A node.
+pub(crate) fn node(node: events::NodeRef) -> NodeDoc {
+    NodeDoc {
+        id: node.id,
+        name: node.name,
+    }
+}
+
+/// What happened to an instance on its way.
+pub(crate) fn step(attempt: u32, on: events::NodeRef, what: &StepKind) -> StepDoc {
+    let said = reasons::of(what, &on.name);
+    StepDoc {
+        attempt,
+        node: node(on),
+        step: reasons::name(what),
+        reason: said.code,
+        message: said.message,
+        hints: said.hint.into_iter().collect(),
     }
 }
 

@@ -10,6 +10,8 @@ use schemars::JsonSchema;
 use serde::{Serialize, Serializer};
 use sykli_core::id::Digest;
 
+use super::past::{NodeDoc, RanOn, StepDoc};
+
 /// A name that many documents share.
 fn name<S: Serializer>(name: &Arc<str>, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(name)
@@ -61,6 +63,17 @@ pub(crate) enum Event {
         label: Arc<str>,
         attempt: u32,
     },
+    /// Something happened to an instance on its way to another node.
+    TaskStep {
+        #[serde(serialize_with = "name")]
+        #[schemars(with = "String")]
+        task: Arc<str>,
+        #[serde(serialize_with = "name")]
+        #[schemars(with = "String")]
+        label: Arc<str>,
+        #[serde(flatten)]
+        step: StepDoc,
+    },
     /// The guest said how far it is; `total` is 0 where it does not know.
     TaskProgress {
         #[serde(serialize_with = "name")]
@@ -111,6 +124,9 @@ pub(crate) enum Event {
         wall_ms: u64,
         counts: Counts,
         exported: Vec<Exported>,
+        /// Other nodes, with how many instances each ran.
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        elsewhere: Vec<RanOn>,
     },
 }
 
@@ -222,6 +238,9 @@ pub(crate) struct Instance {
     pub(crate) failure: Option<Failure>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) warnings: Vec<String>,
+    /// The node that ran it, where it was another.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) node: Option<NodeDoc>,
 }
 
 /// Why a guest failed.
@@ -269,6 +288,9 @@ pub(crate) struct RunDoc {
     /// Declared outputs that are not where they belong: the run is no success.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) problems: Vec<RunProblem>,
+    /// Other nodes, with how many instances each ran.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) elsewhere: Vec<RanOn>,
 }
 
 /// Something that went wrong and is no task's failure.

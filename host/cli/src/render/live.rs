@@ -169,6 +169,8 @@ struct Row {
     done: u64,
     total: u64,
     message: String,
+    /// The node that runs it; none where it is this one.
+    on: Option<String>,
 }
 
 fn rows_of(board: &Board, rows: usize) -> Vec<Row> {
@@ -178,6 +180,7 @@ fn rows_of(board: &Board, rows: usize) -> Vec<Row> {
         done: 0,
         total: 0,
         message: line.trim().to_owned(),
+        on: None,
     });
     let running = board.running();
     let mut out: Vec<Row> = builds
@@ -196,6 +199,7 @@ fn rows_of(board: &Board, rows: usize) -> Vec<Row> {
             done: 0,
             total: 0,
             message: String::new(),
+            on: None,
         });
     }
     out
@@ -208,6 +212,7 @@ fn task_row(label: &str, running: &Running) -> Row {
         done: running.done,
         total: running.total,
         message: running.message.clone(),
+        on: running.on.clone(),
     }
 }
 
@@ -220,7 +225,15 @@ impl Row {
             return;
         };
         let time = paint(&elapsed(since), Tone::Quiet, term.err.color);
-        let message = escape::clean(&self.message);
+        let mut message = escape::clean(&self.message);
+        if let Some(on) = &self.on {
+            let place = text::place(std::slice::from_ref(on), term.unicode);
+            let place = paint(&clip(&place, 28), Tone::Info, term.err.color);
+            message = match message.is_empty() {
+                true => place,
+                false => format!("{place} {message}"),
+            };
+        }
         bar.set_prefix(format!("{} {label:<28} ", spinner(frame, term.unicode)));
         if self.total > 0 {
             bar.set_style(style("{prefix}{bar:16.cyan/dim} {wide_msg}", term));

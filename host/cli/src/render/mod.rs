@@ -11,6 +11,8 @@ pub(crate) mod escape;
 pub(crate) mod graph;
 pub(crate) mod json;
 mod live;
+pub(crate) mod past;
+pub(crate) mod reasons;
 #[cfg(test)]
 mod schema;
 pub(crate) mod term;

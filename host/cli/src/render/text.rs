@@ -2,12 +2,14 @@
 //! the documents in `json.rs` and what the terminal can show; guest text is stripped of terminal escapes here. Called by
 //! `board.rs` while a run goes on and by `cmd/run.rs` at its end.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use sykli_core::units;
 
 use super::escape;
 use super::json::{Counts, Failure, Instance, PlannedTask, RunDoc, RunProblem, State, Status};
+use super::past::RanOn;
 use super::term::{Term, Tone, paint};
 
 /// Lines of a guest's output that a failure shows.
@@ -23,8 +25,56 @@ pub(crate) struct Node {
     pub(crate) name: String,
     pub(crate) after: Vec<String>,
     pub(crate) instances: u32,
-    /// Nothing where it has not begun.
-    pub(crate) state: Option<State>,
+    pub(crate) mark: Mark,
+}
+
+/// What a task's sign in the graph line says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Mark {
+    /// No sign: nothing is said about a run.
+    Planned,
+    /// Not begun.
+    Waiting,
+    /// It goes on: on these nodes, else here.
+    Running(Vec<String>),
+    /// It has ended.
+    Ended(State),
+}
+
+impl Mark {
+    /// The sign, how wide it is drawn, and what it means.
+    fn sign(&self, unicode: bool) -> Option<(String, usize, Tone)> {
+        let (sign, tone) = match (self, unicode) {
+            (Mark::Planned, _) => return None,
+            // Both glyphs are two columns wide.
+            (Mark::Waiting, true) => return Some(("⏳".to_owned(), 2, Tone::Quiet)),
+            (Mark::Waiting, false) => ("waiting".to_owned(), Tone::Quiet),
+            (Mark::Running(on), _) => {
+                let on = place(on, unicode);
+                let width = on.chars().count() + usize::from(unicode);
+                return Some((on, width, Tone::Info));
+            }
+            (Mark::Ended(state), _) => {
+                let (sign, tone) = sign(*state, unicode);
+                (sign.to_owned(), tone)
+            }
+        };
+        let width = sign.chars().count();
+        Some((sign, width, tone))
+    }
+}
+
+/// `⚡dave-macbook`: running there; `⚡here` where it is this machine.
+pub(crate) fn place(on: &[String], unicode: bool) -> String {
+    let names = match on {
+        [] => "here".to_owned(),
+        [one] => escape::clean(one),
+        [one, rest @ ..] => format!("{}+{}", escape::clean(one), rest.len()),
+    };
+    match unicode {
+        true => format!("⚡{names}"),
+        false => format!("running@{names}"),
+    }
 }
 
 /// A state's sign: a glyph, or a word where the locale has no glyphs. Never a colour alone.
@@ -55,10 +105,9 @@ pub(crate) fn graph_lines(nodes: &[Node], term: &Term) -> Vec<String> {
     let mut width = 0;
     for (index, level) in levels(nodes).iter().enumerate() {
         for (position, node) in level.iter().enumerate() {
-            let (plain, shown) = node_text(node, term);
+            let (plain_width, shown) = node_text(node, term);
             // A line that ends within a level ends with a comma.
             let comma = usize::from(position + 1 < level.len());
-            let plain_width = plain.chars().count();
             let (joint, joint_width) = match (index, position) {
                 (0, 0) => (String::new(), 0),
                 (_, 0) => (format!(" {arrow} "), arrow_width + 2),
@@ -89,29 +138,28 @@ pub(crate) fn graph_lines(nodes: &[Node], term: &Term) -> Vec<String> {
     lines
 }
 
-fn node_text(node: &Node, term: &Term) -> (String, String) {
+/// A task with its sign, and how wide that is without its colours.
+fn node_text(node: &Node, term: &Term) -> (usize, String) {
     // Beside a sign the count would be read as part of it; how many ran is in the task's own line.
-    let count = match (node.state, node.instances, term.unicode) {
-        (Some(_), _, _) | (None, 0 | 1, _) => String::new(),
-        (None, many, true) => format!(" ×{many}"),
-        (None, many, false) => format!(" x{many}"),
+    let count = match (&node.mark, node.instances, term.unicode) {
+        (Mark::Planned, 2.., true) => format!(" ×{}", node.instances),
+        (Mark::Planned, 2.., false) => format!(" x{}", node.instances),
+        _ => String::new(),
     };
     let name = format!("{}{count}", node.name);
-    match node.state {
-        None => (name.clone(), name),
-        Some(state) => {
-            let (sign, tone) = sign(state, term.unicode);
-            (
-                format!("{name} {sign}"),
-                format!("{name} {}", paint(sign, tone, term.err.color)),
-            )
-        }
+    let width = name.chars().count();
+    match node.mark.sign(term.unicode) {
+        None => (width, name),
+        Some((sign, sign_width, tone)) => (
+            width + 1 + sign_width,
+            format!("{name} {}", paint(&sign, tone, term.err.color)),
+        ),
     }
 }
 
 /// Tasks by their longest distance from a start. `nodes` are in running order, so one pass is enough.
 fn levels(nodes: &[Node]) -> Vec<Vec<&Node>> {
-    let mut depth = std::collections::BTreeMap::<&str, usize>::new();
+    let mut depth = BTreeMap::<&str, usize>::new();
     let mut levels: Vec<Vec<&Node>> = Vec::new();
     for node in nodes {
         let level = node
@@ -138,6 +186,7 @@ pub(crate) fn row(
     counts: &Counts,
     wall_ms: u64,
     elapsed: Option<Duration>,
+    on: &BTreeMap<String, u32>,
 ) -> Option<String> {
     let state = counts.worst();
     if task.instances == 1 && state == State::Failed {
@@ -170,7 +219,29 @@ pub(crate) fn row(
             State::Passed | State::Failed => String::new(),
         }
     };
-    Some(format!("{} {}{what}{time}", signed(state, term), task.name))
+    Some(format!(
+        "{} {}{what}{time}{}",
+        signed(state, term),
+        task.name,
+        ran_on(task.instances, on)
+    ))
+}
+
+/// ` on dave-macbook`, or of many instances how many ran where.
+fn ran_on(instances: u32, on: &BTreeMap<String, u32>) -> String {
+    let names: Vec<String> = on
+        .iter()
+        .take(NAMES)
+        .map(|(name, count)| match instances {
+            0 | 1 => escape::clean(name),
+            _ => format!("{} ({count})", escape::clean(name)),
+        })
+        .collect();
+    match (names.is_empty(), on.len().saturating_sub(NAMES)) {
+        (true, _) => String::new(),
+        (false, 0) => format!(" on {}", names.join(", ")),
+        (false, more) => format!(" on {} and {more} more", names.join(", ")),
+    }
 }
 
 /// `16 instances, 3 cached`, only saying what is not plain success.
@@ -204,8 +275,11 @@ pub(crate) fn instance(term: &Term, instance: &Instance) -> String {
             units::human_count(instance.fuel)
         ),
     };
+    let on = instance.node.as_ref().map_or_else(String::new, |node| {
+        format!(" on {}", escape::clean(&node.name))
+    });
     format!(
-        "{} {}{end}",
+        "{} {}{end}{on}",
         signed(instance.state, term),
         escape::clean(&instance.label)
     )
@@ -344,7 +418,24 @@ fn numbers(term: &Term, doc: &RunDoc) -> String {
     } else {
         parts.join(", ")
     };
-    format!("{total}: {parts} in {time}")
+    format!("{total}: {parts} in {time}{}", elsewhere(&doc.elsewhere))
+}
+
+/// `; elsewhere: 12 on dave-macbook, 3 on sarah-laptop`.
+pub(crate) fn elsewhere(ran: &[RanOn]) -> String {
+    let shown: Vec<String> = ran
+        .iter()
+        .take(NAMES)
+        .map(|one| format!("{} on {}", one.instances, escape::clean(&one.node.name)))
+        .collect();
+    match (shown.is_empty(), ran.len().saturating_sub(NAMES)) {
+        (true, _) => String::new(),
+        (false, 0) => format!("; elsewhere: {}", shown.join(", ")),
+        (false, more) => format!(
+            "; elsewhere: {} and more on {more} others",
+            shown.join(", ")
+        ),
+    }
 }
 
 /// Where the outputs went: each file, or for many their number and folder.
@@ -362,7 +453,7 @@ fn written(doc: &RunDoc) -> Vec<String> {
             })
             .collect();
     }
-    let mut folders = std::collections::BTreeMap::<String, (usize, u64)>::new();
+    let mut folders = BTreeMap::<String, (usize, u64)>::new();
     for file in files {
         let folder = file.path.rsplit_once('/').map_or(".", |(folder, _)| folder);
         let entry = folders.entry(escape::clean(folder)).or_default();
@@ -420,7 +511,7 @@ mod tests {
             name: name.to_owned(),
             after,
             instances: 1,
-            state: Some(state),
+            mark: Mark::Ended(state),
         }
     }
 
@@ -450,6 +541,30 @@ mod tests {
     }
 
     #[test]
+    fn a_run_that_goes_on_says_where_each_task_is() {
+        let mut nodes = ci();
+        nodes[2].mark = Mark::Running(vec!["dave-\u{1b}[2Jmacbook".to_owned()]);
+        nodes[3].mark = Mark::Waiting;
+        assert_eq!(
+            graph_lines(&nodes, &Term::plain(80)),
+            ["lint ○ → test ✓ → build ⚡dave-macbook → deploy ⏳"]
+        );
+        let ascii = Term {
+            unicode: false,
+            ..Term::plain(80)
+        };
+        assert_eq!(
+            graph_lines(&nodes, &ascii),
+            ["lint cached -> test ok -> build running@dave-macbook -> deploy waiting"]
+        );
+        nodes[2].mark = Mark::Running(Vec::new());
+        assert_eq!(
+            graph_lines(&nodes[2..], &Term::plain(12)),
+            ["build ⚡here", "  → deploy ⏳"]
+        );
+    }
+
+    #[test]
     fn long_graphs_wrap_at_arrows_and_stay_within_the_width() {
         let mut nodes = ci();
         nodes.push(node("deploy-to-mars", &["build"], State::Skipped));
@@ -475,7 +590,9 @@ mod tests {
             node("count", &["list"], State::Passed),
         ];
         let mut planned = nodes.clone();
-        planned.iter_mut().for_each(|node| node.state = None);
+        planned
+            .iter_mut()
+            .for_each(|node| node.mark = Mark::Planned);
         let term = Term::plain(80);
         assert_eq!(graph_lines(&nodes, &term), ["list ✓ → shrink ✓, count ✓"]);
         assert_eq!(graph_lines(&planned, &term), ["list → shrink ×16, count"]);

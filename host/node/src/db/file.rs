@@ -4,7 +4,7 @@
 //! everyone, in every process, goes on with a new one: nobody opens while a file is being moved, and SQLite itself
 //! leaves the names alone when it closes a database that was moved. The moved file is kept (one of them) for whoever
 //! wants to know. Corruption is never reported to readers: a read that fails finds nothing. Called by the store
-//! (`cache.db`) and the journal (`state.db`).
+//! (`cache.db`), the journal (`state.db`) and the ledger (`mesh.db`).
 
 use super::{CommitError, FaultKind, lock, lock_file};
 use rusqlite::config::DbConfig;
@@ -44,6 +44,11 @@ pub(crate) struct Layout {
     pub(crate) durable: bool,
     /// Whether a file of a newer version is refused rather than replaced.
     pub(crate) keep_newer: bool,
+    /// Whether a fault alone is no reason to replace it: what it holds is nowhere else, so SQLite itself has to find the
+    /// file broken.
+    pub(crate) precious: bool,
+    /// From which older versions it is brought up, one step each, and how; of any other it is begun anew.
+    pub(crate) upgrades: &'static [(i64, &'static str)],
 }
 
 /// A database in its folder.
@@ -98,18 +103,26 @@ impl DbFile {
         &self,
         query: impl FnOnce(&Connection) -> rusqlite::Result<T>,
     ) -> Option<T> {
-        let opened = self.take().ok()?;
+        self.query(query).ok()
+    }
+
+    /// Reads, for whom "nothing" and "cannot tell" are not the same; a broken file is replaced on the way.
+    pub(crate) fn query<T>(
+        &self,
+        query: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+    ) -> Result<T, CommitError> {
+        let opened = self.take()?;
         match query(&opened.connection) {
             Ok(value) => {
                 self.put_back(opened);
-                Some(value)
+                Ok(value)
             }
             Err(error) => {
                 let (fault, file) = (CommitError::of(&error), opened.file);
                 drop(opened);
                 tracing::debug!(%error, path = %self.path.display(), "reading failed");
                 self.replace_if_broken(&fault, file);
-                None
+                Err(fault)
             }
         }
     }
@@ -278,6 +291,7 @@ impl DbFile {
             }
             transaction.commit()?;
         }
+        self.upgrade(&mut connection)?;
         // Reading the schema here also opens the log, under the lock that keeps the file in its place.
         let names: Vec<String> = connection
             .prepare("SELECT sql FROM sqlite_schema WHERE type = 'table'")?
@@ -290,6 +304,41 @@ impl DbFile {
         Ok((connection, found))
     }
 
+    /// Brings the tables of an older version up, all steps in one transaction.
+    fn upgrade(&self, connection: &mut Connection) -> rusqlite::Result<()> {
+        let step = |version: i64| {
+            let mut upgrades = self.layout.upgrades.iter();
+            upgrades.find(|(from, _)| *from == version)
+        };
+        let is_old = |stamp: i64| unstamp(stamp).and_then(step).is_some();
+        if !is_old(stamped(connection)?) {
+            return Ok(());
+        }
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        // Another process may have done it meanwhile.
+        while let Some((from, sql)) = unstamp(stamped(&transaction)?).and_then(step) {
+            transaction.execute_batch(sql)?;
+            transaction.pragma_update(None, "user_version", stamp(from + 1))?;
+        }
+        transaction.commit()
+    }
+
+    /// What SQLite itself says of the file. One that it cannot even look at counts as broken.
+    fn is_sound(&self) -> bool {
+        let checked = Connection::open_with_flags(&self.path, FLAGS).and_then(|connection| {
+            connection.busy_timeout(BUSY)?;
+            connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+            let verdict: String =
+                connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
+            Ok(verdict == "ok" && unstamp(stamped(&connection)?) == Some(self.layout.version))
+        });
+        match checked {
+            Ok(sound) => sound,
+            // Not looked at is not found broken.
+            Err(error) => CommitError::of(&error).kind != FaultKind::Corrupt,
+        }
+    }
+
     /// Moves the database aside when `fault`, met on `file`, means that it is broken. True when trying again makes sense.
     pub(crate) fn replace_if_broken(&self, fault: &CommitError, file: FileId) -> bool {
         let broken = match fault.kind {
@@ -299,7 +348,7 @@ impl DbFile {
             FaultKind::Unwritable => probe(&self.dir).is_ok(),
             FaultKind::Full => self.room().is_some_and(|room| room > NOT_FULL_BYTES),
         };
-        broken && self.move_aside(fault, file)
+        broken && !(self.layout.precious && self.is_sound()) && self.move_aside(fault, file)
     }
 
     fn move_aside(&self, fault: &CommitError, file: FileId) -> bool {
@@ -427,6 +476,8 @@ mod tests {
             pragmas: "",
             durable: false,
             keep_newer: true,
+            precious: false,
+            upgrades: &[],
         }
     }
 

@@ -1,14 +1,14 @@
 //! What the journal knows of earlier runs. A read that fails knows nothing.
 
 use super::{Journal, Outcome};
+use crate::events::NodeRef;
 use rusqlite::{Connection, OptionalExtension, Row, params};
-use rustix::fs::FlockOperation;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
-use std::fs::File;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use sykli_core::id::{Digest, RunId};
+use sykli_core::machine::Mode;
 
 /// How many earlier runs are searched for an instance's last manifest.
 const RUNS_BACK: usize = 50;
@@ -30,6 +30,8 @@ pub struct Run {
     pub state: RunState,
     /// How many instances it had.
     pub instances: u32,
+    /// How far it reached.
+    pub mode: Mode,
 }
 
 /// How a run stands.
@@ -64,10 +66,18 @@ pub struct Instance {
     pub fuel: u64,
     /// Why it failed.
     pub failure: Option<String>,
+    /// The node that ran it; none where it was this one.
+    pub node: Option<NodeRef>,
+    /// That node had asked for work, rather than been offered it.
+    pub stolen: bool,
 }
 
-const COLUMNS: &str =
-    "SELECT id, pipeline, name, started_ms, finished_ms, passed, instances FROM runs";
+/// A query for runs.
+pub(super) fn with_columns(rest: &str) -> String {
+    format!(
+        "SELECT id, pipeline, name, started_ms, finished_ms, passed, instances, mode FROM runs {rest}"
+    )
+}
 
 impl Journal {
     /// How long each task of a pipeline took lately, in milliseconds, by name.
@@ -102,20 +112,16 @@ impl Journal {
         let rows = self.inner.db.read(|connection| match pipeline {
             Some(pipeline) => collect(
                 connection,
-                &format!("{COLUMNS} WHERE pipeline = ?1 ORDER BY seq DESC LIMIT ?2"),
+                &with_columns("WHERE pipeline = ?1 ORDER BY seq DESC LIMIT ?2"),
                 params![bytes(pipeline), limit],
             ),
             None => collect(
                 connection,
-                &format!("{COLUMNS} ORDER BY seq DESC LIMIT ?1"),
+                &with_columns("ORDER BY seq DESC LIMIT ?1"),
                 params![limit],
             ),
         });
-        rows.into_iter()
-            .flatten()
-            .flatten()
-            .map(|run| self.with_state(run))
-            .collect()
+        self.with_states(rows)
     }
 
     /// The newest run, of one pipeline or of all.
@@ -128,23 +134,20 @@ impl Journal {
         let rows = self.inner.db.read(|connection| {
             collect(
                 connection,
-                &format!("{COLUMNS} WHERE id = ?1"),
+                &with_columns("WHERE id = ?1"),
                 params![id.as_str()],
             )
         });
-        rows.into_iter()
-            .flatten()
-            .flatten()
-            .next()
-            .map(|run| self.with_state(run))
+        self.with_states(rows).pop()
     }
 
     /// What became of the instances of a run, sorted by label.
     pub fn instances(&self, run: &RunId) -> Vec<Instance> {
         let rows = self.inner.db.read(|connection| {
             let mut statement = connection.prepare_cached(
-                "SELECT label, task, outcome, digest, attempt, wall_ms, fuel, failure FROM instances
-                 WHERE run = (SELECT seq FROM runs WHERE id = ?1) ORDER BY label",
+                "SELECT i.label, i.task, i.outcome, i.digest, i.attempt, i.wall_ms, i.fuel, i.failure, i.node, n.name,
+                    i.stolen FROM instances i LEFT JOIN nodes n ON n.run = i.run AND n.id = i.node
+                 WHERE i.run = (SELECT seq FROM runs WHERE id = ?1) ORDER BY i.label",
             )?;
             let rows = statement.query_map([run.as_str()], instance)?;
             rows.collect::<rusqlite::Result<Vec<_>>>()
@@ -153,24 +156,18 @@ impl Journal {
     }
 
     /// A run that has not ended is alive as long as its process holds its lock.
-    fn with_state(&self, mut run: Run) -> Run {
-        if run.state == RunState::Running {
-            let path = self.live_path(run.id.as_str());
-            let free = match File::open(&path) {
-                Ok(file) => rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared).is_ok(),
-                Err(_) => true,
-            };
-            if free {
+    pub(super) fn with_states(&self, rows: Option<Vec<Option<Run>>>) -> Vec<Run> {
+        let mut runs: Vec<Run> = rows.into_iter().flatten().flatten().collect();
+        for run in &mut runs {
+            if run.state == RunState::Running && !self.is_alive(&run.id) {
                 run.state = RunState::Interrupted;
-                // Whoever held it is gone.
-                let _ = std::fs::remove_file(&path);
             }
         }
-        run
+        runs
     }
 }
 
-fn bytes(path: &Path) -> &[u8] {
+pub(super) fn bytes(path: &Path) -> &[u8] {
     path.as_os_str().as_bytes()
 }
 
@@ -178,7 +175,7 @@ fn unsigned(row: &Row<'_>, at: usize) -> rusqlite::Result<u64> {
     row.get::<_, i64>(at).map(i64::cast_unsigned)
 }
 
-fn collect(
+pub(super) fn collect(
     connection: &Connection,
     sql: &str,
     values: &[&dyn rusqlite::ToSql],
@@ -211,6 +208,11 @@ fn run(row: &Row<'_>) -> rusqlite::Result<Option<Run>> {
         finished_ms: row.get::<_, Option<i64>>(4)?.map(i64::cast_unsigned),
         state,
         instances: row.get(6)?,
+        mode: match row.get(7)? {
+            0 => Mode::Solo,
+            1 => Mode::Mesh,
+            _ => Mode::Swarm,
+        },
     }))
 }
 
@@ -227,6 +229,16 @@ fn instance(row: &Row<'_>) -> rusqlite::Result<Option<Instance>> {
         wall_ms: unsigned(row, 5)?,
         fuel: unsigned(row, 6)?,
         failure: row.get(7)?,
+        node: node(row)?,
+        stolen: row.get(10)?,
+    }))
+}
+
+fn node(row: &Row<'_>) -> rusqlite::Result<Option<NodeRef>> {
+    let (id, name): (Option<String>, Option<String>) = (row.get(8)?, row.get(9)?);
+    Ok(id.map(|id| NodeRef {
+        name: name.unwrap_or_else(|| id.clone()),
+        id,
     }))
 }
 

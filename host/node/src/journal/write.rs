@@ -4,22 +4,36 @@
 //! first, so that what follows refers to something. Called by the database's writer thread.
 
 use super::millis;
-use crate::db::{CommitError, DbFile, Opened, Sink};
-use rusqlite::{Connection, TransactionBehavior, params};
+use super::steps::{self, NewStep};
+use crate::db::{CommitError, DbFile, Held, Sink};
+use crate::events::{NodeRef, PlannedTask};
+use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 use std::collections::BTreeMap;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
 use sykli_core::id::{Digest, RunId};
+use sykli_core::machine::Mode;
 
 /// Runs that are kept, and rows of instances of all of them together.
 const MAX_RUNS: i64 = 500;
 const MAX_INSTANCES: i64 = 3_000_000;
 /// Runs forgotten at once: finishing a run must stay quick.
 const FORGET_AT_ONCE: usize = 4;
+/// Steps that are kept, of all runs together.
+const MAX_ALL_STEPS: i64 = 1_000_000;
 /// The longest failure that is kept, in bytes.
 const MAX_FAILURE_BYTES: usize = 2048;
+/// Instances of a run whose last words are kept, and bytes of each of their streams.
+const MAX_SAID: u32 = 128;
+const MAX_SAID_BYTES: usize = 8 * 1024;
+/// Declared tasks of a run that are kept for drawing it, and the bytes of all of them.
+const MAX_TASKS: usize = 4096;
+const MAX_TASKS_BYTES: usize = 256 * 1024;
+/// Nodes of a run whose names are kept, and the longest of these, in bytes.
+const MAX_NODES: i64 = 10_000;
+const MAX_NAME_BYTES: usize = 256;
 
 /// A run that begins.
 #[derive(Debug, Clone)]
@@ -32,6 +46,28 @@ pub struct NewRun {
     pub instances: u32,
     /// When it began.
     pub started: SystemTime,
+    /// How far it reaches.
+    pub mode: Mode,
+    /// Its declared tasks in the order in which they are shown, for whoever draws it later.
+    pub tasks: Vec<PlannedTask>,
+}
+
+impl NewRun {
+    /// The tasks as they are kept; nothing where there are too many.
+    fn drawn(&self) -> Option<String> {
+        let some = Some(&self.tasks).filter(|tasks| (1..=MAX_TASKS).contains(&tasks.len()))?;
+        let text = serde_json::to_string(some).ok()?;
+        Some(text).filter(|text| text.len() <= MAX_TASKS_BYTES)
+    }
+}
+
+/// The end of what a task wrote on its streams.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Said {
+    /// Of standard output.
+    pub stdout: String,
+    /// Of standard error.
+    pub stderr: String,
 }
 
 /// What became of an instance.
@@ -82,6 +118,12 @@ pub struct Settled {
     pub fuel: u64,
     /// Why it failed, for people.
     pub failure: Option<String>,
+    /// The node that ran it; none where it was this one.
+    pub node: Option<NodeRef>,
+    /// That node had asked for work, rather than been offered it.
+    pub stolen: bool,
+    /// The end of what it wrote, where no cached result keeps all of it. Kept of the first 128 of a run.
+    pub said: Option<Box<Said>>,
 }
 
 impl Settled {
@@ -89,6 +131,14 @@ impl Settled {
         128 + self.label.len()
             + self.task.len()
             + self.failure.as_ref().map_or(0, |text| text.len())
+            + self
+                .node
+                .as_ref()
+                .map_or(0, |node| node.id.len() + node.name.len())
+            + self
+                .said
+                .as_ref()
+                .map_or(0, |said| said.stdout.len() + said.stderr.len())
     }
 }
 
@@ -101,6 +151,14 @@ pub(crate) enum Op {
         run: RunId,
         settled: Vec<Settled>,
     },
+    Steps {
+        run: RunId,
+        steps: Vec<NewStep>,
+    },
+    Met {
+        run: RunId,
+        nodes: Vec<NodeRef>,
+    },
     Finish {
         run: RunId,
         passed: bool,
@@ -109,53 +167,30 @@ pub(crate) enum Op {
 }
 
 pub(crate) struct JournalSink {
-    db: Arc<DbFile>,
-    opened: Option<Opened>,
+    held: Held,
     /// Runs under way, by id.
     under_way: BTreeMap<RunId, Arc<NewRun>>,
+    /// Instances of them whose last words were kept.
+    said: BTreeMap<RunId, u32>,
 }
 
 impl JournalSink {
     pub(crate) fn new(db: Arc<DbFile>) -> JournalSink {
         JournalSink {
-            db,
-            opened: None,
+            held: Held::new(db),
             under_way: BTreeMap::new(),
+            said: BTreeMap::new(),
         }
     }
 
-    fn attempt(&mut self, ops: &[Op]) -> Result<(), CommitError> {
-        // The first time, the connection that read what there was.
-        let known = match self.opened.take() {
-            Some(opened) => opened,
-            None => self.db.take()?,
-        };
-        let mut opened = match self.db.is_current(known.file) {
-            true => known,
-            false => self.db.connect()?,
-        };
-        let outcome = apply_all(&mut opened.connection, &self.under_way, ops);
-        let Err(fault) = outcome.map_err(|error| CommitError::of(&error)) else {
-            self.opened = Some(opened);
-            return Ok(());
-        };
-        let file = opened.file;
-        drop(opened);
-        if !self.db.replace_if_broken(&fault, file) {
-            return Err(fault);
-        }
-        let mut opened = self.db.connect()?;
-        apply_all(&mut opened.connection, &self.under_way, ops)
-            .map_err(|error| CommitError::of(&error))?;
-        self.opened = Some(opened);
-        Ok(())
-    }
-}
-
-impl Drop for JournalSink {
-    fn drop(&mut self) {
-        if let Some(opened) = self.opened.take() {
-            self.db.put_back(opened);
+    /// Last words beyond a run's share are not kept.
+    fn limit(&mut self, run: &RunId, settled: &mut [Settled]) {
+        for one in settled.iter_mut().filter(|one| one.said.is_some()) {
+            let kept = self.said.entry(run.clone()).or_default();
+            match *kept < MAX_SAID {
+                true => *kept += 1,
+                false => one.said = None,
+            }
         }
     }
 }
@@ -164,15 +199,23 @@ impl Sink for JournalSink {
     type Op = Op;
 
     fn commit(&mut self, ops: &mut Vec<Op>) -> Result<(), CommitError> {
-        for op in ops.iter() {
-            if let Op::Begin { id, run } = op {
-                self.under_way.insert(id.clone(), Arc::clone(run));
+        for op in ops.iter_mut() {
+            match op {
+                Op::Begin { id, run } => {
+                    self.under_way.insert(id.clone(), Arc::clone(run));
+                }
+                Op::Settle { run, settled } => self.limit(run, settled),
+                Op::Steps { .. } | Op::Met { .. } | Op::Finish { .. } => {}
             }
         }
-        let outcome = self.attempt(ops);
+        let under_way = &self.under_way;
+        let outcome = self
+            .held
+            .write(|connection| apply_all(connection, under_way, ops));
         for op in ops.drain(..) {
             if let Op::Finish { run, .. } = op {
                 self.under_way.remove(&run);
+                self.said.remove(&run);
             }
         }
         outcome
@@ -206,6 +249,16 @@ fn apply_all(
                     }
                 }
             }
+            Op::Steps { run, steps } => {
+                if let Some(number) = numbers.get(run) {
+                    note(&transaction, *number, steps)?;
+                }
+            }
+            Op::Met { run, nodes } => {
+                if let Some(number) = numbers.get(run) {
+                    meet(&transaction, *number, nodes)?;
+                }
+            }
             Op::Finish { run, passed, at_ms } => {
                 let Some(number) = numbers.get(run) else {
                     continue;
@@ -231,28 +284,90 @@ fn apply_all(
 
 /// The number of a run, which is written first where it is not there.
 fn begin(connection: &Connection, id: &RunId, run: &NewRun) -> rusqlite::Result<i64> {
-    connection
-        .prepare_cached(
-            "INSERT OR IGNORE INTO runs (id, pipeline, name, started_ms, instances) VALUES (?1, ?2, ?3, ?4, ?5)",
-        )?
-        .execute(params![id.as_str(), run.pipeline.as_os_str().as_bytes(), run.name, millis(run.started), run.instances])?;
-    connection
+    let known: Option<i64> = connection
         .prepare_cached("SELECT seq FROM runs WHERE id = ?1")?
         .query_row([id.as_str()], |row| row.get(0))
+        .optional()?;
+    if let Some(known) = known {
+        return Ok(known);
+    }
+    connection
+        .prepare_cached(
+            "INSERT INTO runs (id, pipeline, name, started_ms, instances, mode, tasks)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+        )?
+        .execute(params![
+            id.as_str(),
+            run.pipeline.as_os_str().as_bytes(),
+            run.name,
+            millis(run.started),
+            run.instances,
+            run.mode as i64,
+            run.drawn(),
+        ])?;
+    Ok(connection.last_insert_rowid())
+}
+
+fn note(connection: &Connection, run: i64, steps: &[NewStep]) -> rusqlite::Result<()> {
+    let mut nodes: Vec<&NodeRef> = steps.iter().map(|step| &step.node).collect();
+    nodes.sort();
+    nodes.dedup();
+    meet(connection, run, nodes)?;
+    let written = steps::append(connection, run, steps)?;
+    connection
+        .prepare_cached("UPDATE runs SET steps = steps + ?2 WHERE seq = ?1")?
+        .execute(params![run, i64::try_from(written).unwrap_or(i64::MAX)])
+        .map(|_| ())
+}
+
+fn meet<'a>(
+    connection: &Connection,
+    run: i64,
+    nodes: impl IntoIterator<Item = &'a NodeRef>,
+) -> rusqlite::Result<()> {
+    let mut update = connection
+        .prepare_cached("UPDATE nodes SET name = ?3 WHERE run = ?1 AND id = ?2 AND name <> ?3")?;
+    let mut insert = connection.prepare_cached(
+        "INSERT OR IGNORE INTO nodes (run, id, name) SELECT ?1, ?2, ?3
+         WHERE (SELECT count(*) FROM nodes WHERE run = ?1) < ?4",
+    )?;
+    for node in nodes {
+        let (id, name) = (
+            clipped(&node.id, MAX_NAME_BYTES),
+            clipped(&node.name, MAX_NAME_BYTES),
+        );
+        if update.execute(params![run, id, name])? == 0 {
+            insert.execute(params![run, id, name, MAX_NODES])?;
+        }
+    }
+    Ok(())
+}
+
+/// As much of a text as `most` bytes hold.
+fn clipped(text: &str, most: usize) -> &str {
+    text.get(..text.floor_char_boundary(most)).unwrap_or(text)
+}
+
+/// As much of a text's end as `most` bytes hold.
+fn clipped_end(text: &str, most: usize) -> &str {
+    let from = text.ceil_char_boundary(text.len().saturating_sub(most));
+    text.get(from..).unwrap_or_default()
 }
 
 fn settle(connection: &Connection, run: i64, settled: &Settled) -> rusqlite::Result<()> {
-    let failure = settled.failure.as_deref().map(|text| {
-        let mut end = text.len().min(MAX_FAILURE_BYTES);
-        while !text.is_char_boundary(end) {
-            end -= 1;
-        }
-        text.get(..end).unwrap_or_default()
-    });
+    let failure = settled.failure.as_deref();
+    let failure = failure.map(|text| clipped(text, MAX_FAILURE_BYTES));
+    if let Some(node) = &settled.node {
+        meet(connection, run, [node])?;
+    }
+    let said = |of: fn(&Said) -> &String| {
+        let said = settled.said.as_deref();
+        said.map(|said| clipped_end(of(said), MAX_SAID_BYTES))
+    };
     connection
         .prepare_cached(
-            "INSERT OR REPLACE INTO instances (run, label, task, outcome, digest, attempt, wall_ms, fuel, failure)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+            "INSERT OR REPLACE INTO instances (run, label, task, outcome, digest, attempt, wall_ms, fuel, failure, node,
+                stolen, stdout, stderr) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
         )?
         .execute(params![
             run,
@@ -264,6 +379,10 @@ fn settle(connection: &Connection, run: i64, settled: &Settled) -> rusqlite::Res
             settled.wall_ms.cast_signed(),
             settled.fuel.cast_signed(),
             failure,
+            settled.node.as_ref().map(|node| clipped(&node.id, MAX_NAME_BYTES)),
+            settled.stolen,
+            said(|said| &said.stdout),
+            said(|said| &said.stderr),
         ])
         .map(|_| ())
 }
@@ -271,26 +390,29 @@ fn settle(connection: &Connection, run: i64, settled: &Settled) -> rusqlite::Res
 /// Forgets the oldest runs beyond the bounds, a few at a time.
 fn forget_old(connection: &Connection) -> rusqlite::Result<()> {
     let mut runs =
-        connection.prepare_cached("SELECT seq, instances FROM runs ORDER BY seq DESC")?;
+        connection.prepare_cached("SELECT seq, instances, steps FROM runs ORDER BY seq DESC")?;
     let mut runs = runs.query([])?;
-    let (mut place, mut rows, mut old) = (0, 0i64, Vec::new());
+    let (mut place, mut rows, mut steps, mut old) = (0, 0i64, 0i64, Vec::new());
     while let Some(run) = runs.next()? {
         place += 1;
         rows = rows.saturating_add(run.get(1)?);
+        steps = steps.saturating_add(run.get(2)?);
         // The newest stays, however large it is.
-        if place > 1 && (place > MAX_RUNS || rows > MAX_INSTANCES) {
+        if place > 1 && (place > MAX_RUNS || rows > MAX_INSTANCES || steps > MAX_ALL_STEPS) {
             old.push(run.get(0)?);
         }
     }
     // The oldest first.
     let old: Vec<i64> = old.into_iter().rev().take(FORGET_AT_ONCE).collect();
     for run in old {
-        connection
-            .prepare_cached("DELETE FROM instances WHERE run = ?1")?
-            .execute([run])?;
-        connection
-            .prepare_cached("DELETE FROM runs WHERE seq = ?1")?
-            .execute([run])?;
+        for sql in [
+            "DELETE FROM instances WHERE run = ?1",
+            "DELETE FROM steps WHERE run = ?1",
+            "DELETE FROM nodes WHERE run = ?1",
+            "DELETE FROM runs WHERE seq = ?1",
+        ] {
+            connection.prepare_cached(sql)?.execute([run])?;
+        }
     }
     Ok(())
 }

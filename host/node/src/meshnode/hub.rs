@@ -19,7 +19,7 @@ use tokio::task::AbortHandle;
 use super::guest::Guest;
 use super::owner::RunSide;
 use super::permits::Permits;
-use super::{Command, Done, NodeRef, Shared};
+use super::{Command, Done, Shared, node_ref};
 use crate::control::api::Counters;
 use crate::control::notice::Notice;
 use crate::host_state::{HostProbe, HostReport};
@@ -345,6 +345,6 @@ impl Hub {
     pub(super) fn named(&self, peer: NodeId) -> NodeRef {
         let entry = self.machine.roster().get(peer);
         let name = entry.and_then(|entry| entry.capabilities.as_ref());
-        NodeRef::new(peer, name.map_or("", |known| &known.name))
+        node_ref(peer, name.map_or("", |known| &known.name))
     }
 }

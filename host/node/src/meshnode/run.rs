@@ -13,7 +13,8 @@ use sykli_core::run::{self, Counts, RunOutcome, RunStatus};
 use sykli_core::snapshot::Snapshot;
 use tokio::sync::mpsc;
 
-use super::{Command, NodeRef};
+use super::Command;
+use crate::events::NodeRef;
 use crate::prepare::Prepared;
 
 /// What the node tells a run.

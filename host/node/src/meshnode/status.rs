@@ -11,7 +11,7 @@ use sykli_core::machine::Mode;
 use sykli_core::policy::ConsentMode;
 use sykli_core::roster::Entry;
 
-use super::NodeRef;
+use super::node_ref;
 use super::hub::Hub;
 use super::owner::RunSide;
 use crate::control::api::{
@@ -27,7 +27,7 @@ impl Hub {
             schema: STATUS_SCHEMA.to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
-            id: NodeRef::new(shared.me, "").id,
+            id: node_ref(shared.me, "").id,
             name: shared.name.clone(),
             profile: shared.profile.name().to_owned(),
             consent: consent(shared.policy.mode).to_owned(),

@@ -13,8 +13,8 @@ use sykli_core::run::Action;
 use super::decider::Decider;
 use super::drive::{Drive, Last};
 use super::failure;
-use crate::events::{FailureReport, RunEvent};
-use crate::meshnode::{FromNode, NodeRef};
+use crate::events::{FailureReport, NodeRef, RunEvent};
+use crate::meshnode::FromNode;
 use crate::prepare::Prepared;
 use crate::store::{NewResult, Record};
 
@@ -44,6 +44,7 @@ impl Drive<'_> {
             wall_ms: claim.wall_ms,
             fuel: claim.fuel,
             node: Some(by),
+            stolen: active.stolen,
             ..Last::default()
         };
         match &claim.outcome {
@@ -70,17 +71,20 @@ impl Drive<'_> {
 
     /// A task is on its way.
     fn moved(&mut self, id: TaskId, step: Step, peer: NodeRef) {
-        if matches!(step.what, StepKind::Accepted)
-            && let Some(active) = self.active.get_mut(&id)
-        {
-            active.attempts = step.attempt.0;
+        if let Some(active) = self.active.get_mut(&id) {
+            match step.what {
+                StepKind::Offered { asked } => active.stolen = asked,
+                StepKind::Accepted => active.attempts = step.attempt.0,
+                _ => {}
+            }
         }
         if let Some((task, label)) = self.names(id) {
             (self.events)(RunEvent::TaskStep {
                 task,
                 label,
-                peer,
-                step: Box::new(step),
+                attempt: step.attempt.0,
+                node: peer,
+                what: step.what,
             });
         }
     }

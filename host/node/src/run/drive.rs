@@ -21,8 +21,9 @@ use super::decider::Decider;
 use super::mailbox::Mailbox;
 use super::pool::Pool;
 use super::settle::Settlement;
-use crate::events::{FailureReport, InstanceReport, RunEvent, TaskSettled};
+use crate::events::{FailureReport, InstanceReport, NodeRef, RunEvent, TaskSettled};
 use crate::interrupt::Interrupt;
+use crate::journal::Said;
 use crate::prepare::{Context, NotReady, Prepared};
 use crate::store::NewResult;
 use crate::worker::Attempted;
@@ -96,6 +97,8 @@ pub(super) struct Active {
     cancel: Option<CancelToken>,
     recall: Option<Arc<AtomicBool>>,
     pub(super) attempts: u32,
+    /// The node that has it, or had it last, had asked for work.
+    pub(super) stolen: bool,
     pub(super) last: Last,
 }
 
@@ -108,8 +111,10 @@ pub(super) struct Last {
     pub(super) failure: Option<FailureReport>,
     pub(super) warnings: Vec<String>,
     pub(super) stored: Option<Box<NewResult>>,
+    pub(super) said: Option<Box<Said>>,
     /// The node that it ran on, where that was not this one.
     pub(super) node: Option<NodeRef>,
+    pub(super) stolen: bool,
 }
 
 impl<'a> Drive<'a> {
@@ -437,7 +442,9 @@ impl<'a> Drive<'a> {
                 failure: attempted.failure,
                 warnings: attempted.warnings,
                 stored: attempted.stored,
+                said: attempted.said,
                 node: None,
+                stolen: false,
             };
         }
         self.feed(Event::Finished {
@@ -459,8 +466,11 @@ impl<'a> Drive<'a> {
     /// Told in an earlier round; what it made anew is kept all the same.
     fn keep_only(&mut self, stored: Option<Box<NewResult>>) {
         if stored.is_some() {
-            let event = None;
-            self.settled.push(Settlement { event, stored });
+            self.settled.push(Settlement {
+                event: None,
+                stored,
+                said: None,
+            });
         }
     }
 
@@ -487,6 +497,9 @@ impl<'a> Drive<'a> {
             failure,
             warnings,
             stored,
+            said,
+            node,
+            stolen,
         } = active.last;
         let failure = failure.filter(|_| state == SettledKind::Failed);
         let digest = active.prepared.map(|prepared| prepared.digest);
@@ -500,6 +513,7 @@ impl<'a> Drive<'a> {
                 output,
                 wall_ms,
                 fuel,
+                node: node.clone(),
             });
         }
         if let Some(failure) = failure
@@ -525,10 +539,13 @@ impl<'a> Drive<'a> {
             output,
             failure,
             warnings,
+            node,
+            stolen,
         };
         self.settled.push(Settlement {
             event: Some(Box::new(event)),
             stored,
+            said,
         });
     }
 }

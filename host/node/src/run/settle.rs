@@ -13,7 +13,7 @@ use sykli_core::run::SettledKind;
 
 use crate::db::{CommitError, FaultKind};
 use crate::events::{RunEvent, TaskSettled};
-use crate::journal::{Journal, Outcome, Settled};
+use crate::journal::{Journal, Outcome, Said, Settled};
 use crate::store::{NewResult, Store};
 
 /// Messages that may wait for the settler, each of what settled in one look of the loop; beyond it, the run waits too.
@@ -29,6 +29,8 @@ pub(super) struct Settlement {
     pub(super) event: Option<Box<TaskSettled>>,
     /// The result, where there is one that may be kept.
     pub(super) stored: Option<Box<NewResult>>,
+    /// The end of what it wrote, where no result keeps all of it.
+    pub(super) said: Option<Box<Said>>,
 }
 
 /// Serves until every sender is gone. Answers with what could not be committed, one line each.
@@ -55,8 +57,11 @@ pub(super) fn serve(
             .iter_mut()
             .filter_map(|settlement| settlement.stored.take().map(|stored| *stored));
         let results = store.put_results(results.collect());
-        let told = || batch.iter().filter_map(|one| one.event.as_deref());
-        let rows = told().map(row).collect();
+        let rows = batch.iter_mut().filter_map(|one| {
+            let said = one.said.take();
+            one.event.as_deref().map(|event| row(event, said))
+        });
+        let rows = rows.collect();
         let rows = journal.settle(run, rows);
         for (ticket, what) in [
             (results, "results could not be cached"),
@@ -92,7 +97,7 @@ fn warn(warnings: &mut Vec<String>, events: &(dyn Fn(RunEvent) + Sync), message:
     }
 }
 
-fn row(event: &TaskSettled) -> Settled {
+fn row(event: &TaskSettled, said: Option<Box<Said>>) -> Settled {
     Settled {
         label: event.label.clone(),
         task: event.task.clone(),
@@ -111,5 +116,8 @@ fn row(event: &TaskSettled) -> Settled {
             .failure
             .as_ref()
             .map(|failure| failure.message.clone()),
+        node: event.node.clone(),
+        stolen: event.stolen,
+        said,
     }
 }

@@ -27,6 +27,8 @@ pub(crate) const LAYOUT: Layout = Layout {
     pragmas: "PRAGMA synchronous = OFF; PRAGMA cache_size = -4096; PRAGMA wal_autocheckpoint = 8192;",
     durable: false,
     keep_newer: false,
+    precious: false,
+    upgrades: &[],
 };
 /// Pages that the writer keeps, in KiB (negative, as SQLite has it).
 const WRITER_CACHE_KIB: i64 = -65_536;

@@ -1,0 +1,171 @@
+//! How a run reaches other nodes: through which node, under which name, with what it left behind when it is resumed.
+//!
+//! Decides nothing: core does. Called by `run`.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex};
+use std::time::SystemTime;
+
+use sykli_core::consent::RemoteOutcome;
+use sykli_core::id::RunId;
+use sykli_core::machine::{Mode, Submission};
+use sykli_core::run::RunOptions;
+use sykli_runtime::Component;
+
+use super::crew::{Asking, Message};
+use super::decider::Decider;
+use super::mailbox::Mailbox;
+use super::open::{self, Opened};
+use crate::db::lock;
+use crate::events::{NodeRef, RunEvent};
+use crate::journal::{Journal, NewStep, millis};
+use crate::ledger::LedgerError;
+use crate::meshnode::Handle;
+use crate::needs::{Bundles, Programs};
+use crate::prepare::Context;
+use crate::store::{NewResult, Record, Store};
+
+/// How a run reaches other nodes.
+#[derive(Clone)]
+pub struct Reach {
+    /// The node that it goes through.
+    pub node: Handle,
+    /// How far.
+    pub mode: Mode,
+    /// The run that is gone on with: what was offered of it is spent, its leases may still be held.
+    pub resume: Option<RunId>,
+}
+
+/// A run that reaches other nodes, as its rounds see it.
+pub(super) struct Reaching<'a> {
+    pub(super) reach: &'a Reach,
+    pub(super) run: &'a RunId,
+    pub(super) programs: open::Programs,
+}
+
+impl Reaching<'_> {
+    /// The bundles of a round.
+    pub(super) fn bundles(
+        &self,
+        context: &Arc<Context>,
+        components: &[Option<Component>],
+    ) -> Arc<Bundles> {
+        let programs = Programs {
+            components,
+            paths: &self.programs.paths,
+            durations: &self.programs.durations,
+        };
+        Arc::new(Bundles::new(context, programs, self.reach.node.sizes()))
+    }
+
+    pub(super) fn asking(&self, bundles: &Arc<Bundles>) -> Asking {
+        Asking {
+            bundles: Arc::clone(bundles),
+            cap: self.reach.node.cap(),
+        }
+    }
+
+    /// Submits a round to the node. A later round is a run of its own: what peers say of the earlier one is not about it.
+    pub(super) fn submit(
+        &self,
+        (context, bundles): (&Arc<Context>, &Arc<Bundles>),
+        (round, options): (u32, RunOptions),
+        (mailbox, at): (&Mailbox<Message>, usize),
+    ) -> Result<Decider, LedgerError> {
+        let run = match round {
+            1 => self.run.clone(),
+            _ => RunId::new(format!("{}-{round}", self.run)).unwrap_or_else(|_| self.run.clone()),
+        };
+        let spent = self.reach.node.ledger().spent(&run)?;
+        let submission = Submission {
+            run,
+            plan: context.plan.clone(),
+            options,
+            mode: self.reach.mode,
+            spent,
+        };
+        let mailbox = mailbox.clone();
+        // What comes is about instances, each of which is spoken of a bounded number of times.
+        let sink = Arc::new(move |said| mailbox.put(at, Message::Node(said)));
+        let parts = (Arc::clone(context), Arc::clone(bundles));
+        Ok(Decider::Mesh(self.reach.node.submit(submission, parts, sink)))
+    }
+}
+
+impl Reach {
+    /// Results that were accepted before this run was interrupted and may not have reached the cache: they do now.
+    pub(super) fn recover(&self, store: &Store, run: &RunId) -> Result<(), LedgerError> {
+        let mut results = Vec::new();
+        for (_, claim) in self.node.ledger().committed(run)? {
+            if claim.outcome != RemoteOutcome::Passed || store.tree(&claim.output).is_none() {
+                continue;
+            }
+            results.push(NewResult {
+                task: claim.task_digest,
+                record: Record {
+                    exit: 0,
+                    outputs: claim.output,
+                    stdout: claim.stdout,
+                    stderr: claim.stderr,
+                    fuel: claim.fuel,
+                    wall_ms: claim.wall_ms,
+                    peak_memory_bytes: 0,
+                    manifest: None,
+                    warnings: Vec::new(),
+                },
+                fresh: false,
+            });
+        }
+        if let Some(ticket) = store.put_results(results) {
+            // What could not be kept is run again.
+            let _ = ticket.wait();
+        }
+        Ok(())
+    }
+}
+
+/// Opens what a run that reaches other nodes needs to know beside its context.
+pub(super) fn reaching<'a>(
+    reach: &'a Reach,
+    run: &'a RunId,
+    opened: &Opened,
+) -> Reaching<'a> {
+    Reaching {
+        reach,
+        run,
+        programs: opened.programs.clone(),
+    }
+}
+
+/// Journals what happens to tasks on their way, and passes everything on.
+pub(super) fn journalled<'a>(
+    journal: &'a Journal,
+    run: &'a RunId,
+    events: &'a (dyn Fn(RunEvent) + Sync),
+) -> impl Fn(RunEvent) + Sync + 'a {
+    let met: Mutex<BTreeSet<NodeRef>> = Mutex::default();
+    move |event| {
+        if let RunEvent::TaskStep {
+            label,
+            attempt,
+            node,
+            what,
+            ..
+        } = &event
+        {
+            if lock(&met).insert(node.clone()) {
+                // History is told of on a best effort; the run does not wait for it.
+                let _ = journal.met(run, vec![node.clone()]);
+            }
+            let step = NewStep {
+                label: label.clone(),
+                at_ms: u64::try_from(millis(SystemTime::now())).unwrap_or_default(),
+                attempt: *attempt,
+                node: node.clone(),
+                what: what.clone(),
+            };
+            let _ = journal.note(run, vec![step]);
+        }
+        events(event);
+    }
+}
