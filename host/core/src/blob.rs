@@ -96,7 +96,7 @@ pub enum FrameError {
 }
 
 /// What is asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum What {
     /// The task: its manifest and what it reaches, from its owner.
     Bundle,

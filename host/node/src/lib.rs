@@ -25,17 +25,21 @@ pub mod membership;
 
 // The parts that run things.
 pub mod build;
+pub mod control;
 pub mod events;
 pub mod exec;
 pub mod filter;
+pub mod host_state;
 mod foreign;
 pub mod interrupt;
 mod needs;
+pub mod mesh;
 pub mod meshnode;
 pub mod node;
 pub mod plan;
 mod prepare;
 pub mod run;
+pub mod settings;
 #[cfg(test)]
 mod two_nodes;
 pub mod views;

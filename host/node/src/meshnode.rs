@@ -31,7 +31,7 @@ use std::time::Duration;
 
 use rustix::fs::FlockOperation;
 use sykli_core::consent::Capabilities;
-use sykli_core::id::{LeaseKey, NodeId, RunId};
+use sykli_core::id::{LeaseKey, NodeId};
 use sykli_core::machine::{Event, Machine, Setup, Submission};
 use sykli_core::policy::Policy;
 use sykli_core::profile::ProfileKind;
@@ -39,7 +39,7 @@ use sykli_runtime::Engine;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::control::api::NodeStatus;
-use crate::control::notice::Notices;
+use crate::control::Notices;
 use crate::db::{Guard, lock_file};
 use crate::foreign;
 use crate::host_state::{HostProbe, Roots};
@@ -68,6 +68,8 @@ const COMMAND_QUEUE: usize = 1024;
 const THREADS: usize = 2;
 /// How long a task that fits no node waits for one.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// How long a peer may take for 16 KiB of a transfer.
+const STALL: Duration = Duration::from_secs(60);
 /// How long the transport has to end.
 const SHUTDOWN: Duration = Duration::from_secs(5);
 
@@ -206,7 +208,7 @@ pub(super) struct Shared {
     engine: Engine,
     /// Compressed sizes of blobs.
     sizes: Arc<SizeBook>,
-    ledger: Ledger,
+    ledger: Arc<Ledger>,
     mesh: Mesh,
     fair: Fair,
     /// zstd's level for what is sent.
@@ -228,7 +230,7 @@ pub struct MeshNode {
 #[derive(Clone)]
 pub struct Handle {
     commands: mpsc::Sender<Command>,
-    ledger: Ledger,
+    ledger: Arc<Ledger>,
     sizes: Arc<SizeBook>,
     /// The most bytes that may flow for one task.
     cap: u64,
@@ -251,11 +253,11 @@ impl MeshNode {
         let identity = Identity::open(data)?;
         let me = identity.node_id();
         let membership = Membership::open(data, &identity, settings.trust.clone())?;
-        let ledger = Ledger::open(data)?;
+        let ledger = Arc::new(Ledger::open(data)?);
         let store = node.store().map_err(Box::new)?.clone();
         let engine = node.engine().map_err(Box::new)?.clone();
-        let gate = membership.gate();
-        gate.set_capabilities(capabilities(&settings));
+        let gate = membership.gate(capabilities(&settings))?;
+        let mesh_name = membership.mesh().map_or_else(|| "none".to_owned(), crate::identity::show);
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(THREADS)
             .thread_name("sykli-mesh")
@@ -267,7 +269,8 @@ impl MeshNode {
         let (heard, mesh_events) = mpsc::channel(MESH_QUEUE);
         let mesh = runtime.block_on(async {
             let config = MeshConfig {
-                identity: identity.clone(),
+                identity: identity.keypair().clone(),
+                mesh: mesh_name,
                 gate,
                 profile: settings.profile.clone(),
                 listen: settings.listen.clone(),
@@ -293,7 +296,7 @@ impl MeshNode {
             sizes: Arc::clone(&sizes),
             ledger: ledger.clone(),
             mesh: mesh.clone(),
-            fair: Fair::default(),
+            fair: Fair::new(THREADS),
             level,
             notices,
         });

@@ -55,6 +55,7 @@ pub use sykli_core::blob::{Request, What};
 pub type Closure = Arc<dyn Fn(&Digest) -> Option<Source> + Send + Sync>;
 
 /// What a provider gives for one request.
+#[derive(Clone)]
 pub struct Serving {
     /// Every blob that the requester may have.
     pub closure: Closure,
@@ -83,6 +84,13 @@ pub enum Root {
     Manifest(Digest),
     /// Outputs: a tree and its files.
     Tree(Digest),
+    /// A result: the output tree and its files, where there is one, and what was written on both streams.
+    Result {
+        /// The output tree.
+        tree: Option<Digest>,
+        /// Standard output and standard error.
+        streams: [Digest; 2],
+    },
 }
 
 /// What a provider gave.

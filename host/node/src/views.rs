@@ -391,7 +391,7 @@ impl TaskView {
     ) -> TaskView {
         let last = steps.last();
         let standing = match last.map(|(_, _, what)| what) {
-            Some(StepKind::Offered | StepKind::Pending) => Standing::Offered,
+            Some(StepKind::Offered { .. } | StepKind::Pending) => Standing::Offered,
             Some(StepKind::Accepted | StepKind::Started) => Standing::Running,
             _ => Standing::Waiting,
         };

@@ -53,7 +53,7 @@ pub struct Noted {
 fn step_code(what: &StepKind) -> &'static str {
     match what {
         StepKind::NotOffered(_) => "not-offered",
-        StepKind::Offered => "offered",
+        StepKind::Offered { .. } => "offered",
         StepKind::Declined(_) => "declined",
         StepKind::Pending => "pending",
         StepKind::Accepted => "accepted",
@@ -147,8 +147,8 @@ fn detail(what: &StepKind) -> Option<String> {
         StepKind::NotOffered(reason) | StepKind::Declined(reason) => particulars(reason),
         StepKind::Lost { why, after_ms } => json!([why.map(lost_code), after_ms]),
         StepKind::Ran { output } => json!([output.to_string()]),
-        StepKind::Offered
-        | StepKind::Pending
+        StepKind::Offered { asked } => json!([asked]),
+        StepKind::Pending
         | StepKind::Accepted
         | StepKind::Started
         | StepKind::Doubled => return None,
@@ -190,7 +190,9 @@ fn kind_of(kind: &str, detail: Option<&str>) -> Option<StepKind> {
     let values = detail.and_then(list).unwrap_or_default();
     Some(match kind {
         "not-offered" => StepKind::NotOffered(reason_of(&values)?),
-        "offered" => StepKind::Offered,
+        "offered" => StepKind::Offered {
+            asked: values.first().and_then(Value::as_bool).unwrap_or_default(),
+        },
         "declined" => StepKind::Declined(reason_of(&values)?),
         "pending" => StepKind::Pending,
         "accepted" => StepKind::Accepted,

@@ -10,13 +10,16 @@ use sykli_core::id::{LeaseKey, NodeId};
 use sykli_core::machine::Event;
 
 use super::hub::Hub;
-use super::{Done, Shared};
-use crate::transfer::{Request, Root, fetch};
+use super::{Done, STALL, Shared};
+use crate::transfer::{Bounds, Request, Root, fetch};
 
 /// Attempts over a connection that stands.
 const TRIES: u32 = 5;
 /// The pause after the first of them; it doubles.
 const PAUSE: Duration = Duration::from_millis(50);
+
+/// The most bytes that one transfer unpacks to.
+const RAW_CAP: u64 = 64 << 30;
 
 /// What is fetched, and from whom.
 pub(super) struct Fetch {
@@ -73,17 +76,23 @@ impl Hub {
 
 async fn attempts(shared: &Shared, what: Fetch) -> Ended {
     let mut last = LostWhy::Bundle;
+    let bounds = Bounds {
+        cap: what.cap,
+        raw_cap: RAW_CAP,
+        stall: STALL,
+    };
     for attempt in 0..TRIES {
         let Ok(stream) = shared.mesh.open_blob(what.peer).await else {
             return Ended::Paused;
         };
         let fetched = fetch(
             stream,
-            &what.request,
-            &what.root,
+            what.request.clone(),
+            what.root,
             &shared.store,
-            what.cap,
+            bounds,
             &shared.fair,
+            &|_| {},
         );
         let error = match fetched.await {
             Ok(_) => return Ended::Whole,

@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 use super::fetch::Fetch;
 use super::hub::Hub;
 use super::{Done, Shared};
-use crate::control::notice::Notice;
+use crate::control::Notice;
 use crate::foreign;
 use crate::transfer::{Request, Root, Serving, What};
 

@@ -21,8 +21,9 @@ use super::owner::RunSide;
 use super::permits::Permits;
 use super::{Command, Done, Shared, node_ref};
 use crate::control::api::Counters;
-use crate::control::notice::Notice;
+use crate::control::Notice;
 use crate::host_state::{HostProbe, HostReport};
+use crate::events::NodeRef;
 use crate::mesh::MeshEvent;
 
 /// How often a run's picture is drawn, at most.
@@ -212,13 +213,12 @@ impl Hub {
     /// Gives each run its picture, at a bounded rate.
     pub(super) fn draw(&mut self, now: bool) {
         for (id, run) in &mut self.runs {
-            if now || run.is_due(PICTURE_EVERY) {
-                if let Some(snapshot) = self.machine.snapshot(id, self.now) {
-                    run.draw(snapshot);
-                }
+            if (now || run.is_due(PICTURE_EVERY))
+                && let Some(snapshot) = self.machine.snapshot(id, self.now)
+            {
+                run.draw(snapshot);
             }
         }
-        self.runs.retain(|_, run| !run.is_gone());
     }
 
     /// What runs beside the loop has ended.

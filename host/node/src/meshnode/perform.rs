@@ -14,7 +14,7 @@ use super::hub::Hub;
 use super::run::FromNode;
 use super::Done;
 use super::hub::Question;
-use crate::control::notice::Notice;
+use crate::control::Notice;
 use crate::transfer::What;
 
 impl Hub {
@@ -23,7 +23,8 @@ impl Hub {
             Action::Run { run, action } => self.for_run(&run, action),
             Action::Send { peer, message } => {
                 self.count(peer, &message);
-                self.shared.mesh.send(peer, &message);
+                // What cannot be said is said again when the peer is back; that it is gone is told by the transport.
+                let _ = self.shared.mesh.send(peer, &message);
             }
             Action::Publish(beacon) => self.shared.mesh.publish(beacon),
             Action::Told { run, task, step } => self.told(&run, task, step),
@@ -82,8 +83,12 @@ impl Hub {
         if matches!(action, run::Action::Finish { .. }) {
             self.draw(true);
         }
-        if let Some(side) = self.runs.get_mut(id) {
-            side.perform(action);
+        let Some(side) = self.runs.get_mut(id) else {
+            return;
+        };
+        side.perform(action);
+        if side.is_over() {
+            self.runs.remove(id);
         }
     }
 
@@ -107,7 +112,7 @@ impl Hub {
             self.result(key, claim);
         }
         let done = self.done.clone();
-        self.shared.ledger.persist(token.0, record, move |durable| {
+        self.shared.ledger.persist(record, move |durable| {
             let event = match durable {
                 true => Event::Persisted(token),
                 false => Event::PersistFailed(token),

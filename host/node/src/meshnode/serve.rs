@@ -4,13 +4,13 @@
 
 use std::sync::Arc;
 
-use libp2p::Stream;
 use sykli_core::id::NodeId;
 use sykli_core::machine::Event;
 use tokio::sync::mpsc;
 
 use super::permits::Permits;
-use super::{Done, Shared};
+use super::{Done, STALL, Shared};
+use crate::mesh::BlobStream;
 use crate::transfer;
 
 /// See the module. The transport bounds how many there are.
@@ -18,7 +18,7 @@ pub(super) fn spawn(
     shared: &Arc<Shared>,
     permits: Permits,
     peer: NodeId,
-    stream: Stream,
+    stream: BlobStream,
     done: mpsc::UnboundedSender<Done>,
 ) {
     let shared = Arc::clone(shared);
@@ -26,7 +26,8 @@ pub(super) fn spawn(
         let find = async |request: &transfer::Request| {
             permits.find(peer, &request.key, request.what).await
         };
-        let Err(error) = transfer::serve(stream, find, &shared.fair).await else {
+        let served = transfer::serve(stream, find, &shared.fair, STALL);
+        let Err(error) = served.await else {
             return;
         };
         tracing::debug!(%error, "a peer was not served to the end");

@@ -102,6 +102,7 @@ impl crate::prepare::Context {
             wall_ms: claim.wall_ms,
             peak_memory_bytes: 0,
             manifest: self.manifest_delta(prepared),
+            unverified: true,
             warnings: Vec::new(),
         };
         NewResult {

@@ -15,7 +15,7 @@ use sykli_runtime::Component;
 use super::crew::{Asking, Message};
 use super::decider::Decider;
 use super::mailbox::Mailbox;
-use super::open::{self, Opened};
+use super::open::Opened;
 use crate::db::lock;
 use crate::events::{NodeRef, RunEvent};
 use crate::journal::{Journal, NewStep, millis};
@@ -40,7 +40,7 @@ pub struct Reach {
 pub(super) struct Reaching<'a> {
     pub(super) reach: &'a Reach,
     pub(super) run: &'a RunId,
-    pub(super) programs: open::Programs,
+    pub(super) programs: Programs,
 }
 
 impl Reaching<'_> {
@@ -50,12 +50,8 @@ impl Reaching<'_> {
         context: &Arc<Context>,
         components: &[Option<Component>],
     ) -> Arc<Bundles> {
-        let programs = Programs {
-            components,
-            paths: &self.programs.paths,
-            durations: &self.programs.durations,
-        };
-        Arc::new(Bundles::new(context, programs, self.reach.node.sizes()))
+        let sizes = self.reach.node.sizes();
+        Arc::new(Bundles::new(context, components, &self.programs, sizes))
     }
 
     pub(super) fn asking(&self, bundles: &Arc<Bundles>) -> Asking {
@@ -111,6 +107,7 @@ impl Reach {
                     wall_ms: claim.wall_ms,
                     peak_memory_bytes: 0,
                     manifest: None,
+                    unverified: true,
                     warnings: Vec::new(),
                 },
                 fresh: false,

@@ -57,12 +57,17 @@ pub(crate) struct Reach {
 impl Reach {
     /// From this root on, which is reached first.
     pub(crate) fn new(root: Root) -> Reach {
-        let (digest, kind) = match root {
-            Root::Manifest(digest) => (digest, Kind::Manifest),
-            Root::Tree(digest) => (digest, Kind::Tree),
+        let single = match root {
+            Root::Manifest(digest) => VecDeque::from([item(digest, Kind::Manifest)]),
+            Root::Tree(digest) => VecDeque::from([item(digest, Kind::Tree)]),
+            Root::Result { tree, streams } => {
+                let tree = tree.map(|digest| item(digest, Kind::Tree));
+                let streams = streams.map(|digest| item(digest, Kind::File));
+                tree.into_iter().chain(streams).collect()
+            }
         };
         Reach {
-            single: VecDeque::from([item(digest, kind)]),
+            single,
             trees: VecDeque::new(),
         }
     }

@@ -27,7 +27,7 @@ use sykli_core::blob::{Ask, FrameError, HEADER_BYTES, MAX_OUTSTANDING, Reply, Wa
 /// When not everything was given that was asked for; see [`TransferError`].
 pub async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send>(
     stream: S,
-    lookup: impl Fn(&Request) -> Option<Serving>,
+    lookup: impl AsyncFnOnce(&Request) -> Option<Serving>,
     budget: &Fair,
     stall: Duration,
 ) -> Result<Served, TransferError> {
@@ -39,7 +39,7 @@ pub async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send>(
         return Err(FrameError::Body("a stream that does not begin with a request").into());
     };
     let mut pace = Pace::new(stall);
-    let Some(serving) = lookup(&request) else {
+    let Some(serving) = lookup(&request).await else {
         let mut refused = Vec::with_capacity(HEADER_BYTES);
         Reply::Refused.encode(&mut refused);
         pace.write(&mut writer, &refused).await?;
