@@ -18,13 +18,16 @@ pub mod workspace;
 
 // The parts that run things.
 pub mod build;
+pub mod control;
 pub mod events;
 pub mod exec;
 pub mod filter;
+pub mod host_state;
 pub mod interrupt;
 pub mod node;
 pub mod plan;
 mod prepare;
 pub mod run;
+pub mod settings;
 pub mod why;
 mod worker;
