@@ -1,12 +1,15 @@
 //! What can be written on the command line: the grammar and its help texts, nothing else. No value is interpreted
 //! here (that is `config`'s part) and nothing is done. `main` parses into [`Cli`]; `completions` and `man` read it.
 
+mod node;
+
 use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 
 use crate::config::{ColorWhen, Format};
+pub(crate) use node::{NodeCommand, StartArgs, StopArgs};
 
 /// Run pipelines of sandboxed WebAssembly components.
 #[derive(Debug, Parser)]
@@ -62,7 +65,10 @@ pub(crate) enum Command {
     /// Show and check settings
     #[command(subcommand)]
     Config(ConfigCommand),
-    /// Check this machine: folders, engine, toolchain
+    /// Let this machine take part in a mesh
+    #[command(subcommand)]
+    Node(NodeCommand),
+    /// Check this machine: folders, engine, toolchain, node
     Doctor(DoctorArgs),
     /// Print a completion script for a shell
     Completions(CompletionsArgs),
@@ -128,7 +134,27 @@ pub(crate) struct RunArgs {
     #[arg(long, short)]
     pub(crate) verbose: bool,
     #[command(flatten)]
+    pub(crate) reach: ReachArgs,
+    #[command(flatten)]
     pub(crate) output: OutputArgs,
+}
+
+/// How far a run reaches. Without any of these it stays here and opens no socket.
+#[derive(Debug, Clone, Copy, Default, Args)]
+#[command(next_help_heading = "Beyond this machine")]
+pub(crate) struct ReachArgs {
+    /// Join the mesh: ready tasks are offered to idle nodes that consent
+    #[arg(long)]
+    pub(crate) mesh: bool,
+    /// Let idle nodes ask for tasks too
+    #[arg(long, requires = "mesh")]
+    pub(crate) steal: bool,
+    /// Go on with the last run of this pipeline that did not end: leases that still stand are kept, nothing runs twice
+    #[arg(long)]
+    pub(crate) resume: bool,
+    /// Hand the run to the node that runs here (`sykli node start`) and return; `sykli status` shows it
+    #[arg(long)]
+    pub(crate) detach: bool,
 }
 
 /// What `exec` also takes between COMPONENT and `--`.

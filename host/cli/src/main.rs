@@ -17,7 +17,9 @@ use clap::Parser;
 use clap::error::ErrorKind;
 use sykli_node::paths::Dirs;
 
-use args::{CacheCommand, Cli, Command, ConfigCommand, NewCommand, OutputArgs, PipelineArgs};
+use args::{
+    CacheCommand, Cli, Command, ConfigCommand, NewCommand, NodeCommand, OutputArgs, PipelineArgs,
+};
 use cmd::Context;
 use config::{ColorWhen, Files, Flags, Format};
 use error::{CliError, Exit, Outcome};
@@ -109,8 +111,9 @@ fn files(cwd: &Path, dirs: &Dirs, command: &Command) -> Files {
         from: None,
     };
     let project = match command {
-        // A component is no project: `exec` must start quickly and the same everywhere.
-        Command::Exec(_) => None,
+        // A component is no project: `exec` must start quickly and the same everywhere. Nor is a machine's node: it
+        // serves all projects, and the folder that it was started in must not decide how.
+        Command::Exec(_) | Command::Node(_) => None,
         _ => {
             let found = cmd::locate(cwd, pipeline(command).unwrap_or(&none));
             Some(found.map_or_else(|_| cwd.to_owned(), |found| found.root))
@@ -158,9 +161,12 @@ fn output(command: &Command) -> Option<OutputArgs> {
             | CacheCommand::Clear { output },
         ) => *output,
         Command::Config(ConfigCommand::Show { output, .. }) => *output,
-        Command::Graph(_) | Command::Config(_) | Command::Completions(_) | Command::Man(_) => {
-            return None;
-        }
+        Command::Node(NodeCommand::Status { output } | NodeCommand::Asks { output }) => *output,
+        Command::Graph(_)
+        | Command::Config(_)
+        | Command::Node(_)
+        | Command::Completions(_)
+        | Command::Man(_) => return None,
     })
 }
 

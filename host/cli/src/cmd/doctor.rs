@@ -1,5 +1,7 @@
 //! `sykli doctor`: what works on this machine and what does not, each with what to do about it. Looks and tries, changes
-//! nothing but the folders that any run would make.
+//! nothing but the folders that any run would make. `doctor/mesh.rs` looks at this machine among others.
+
+mod mesh;
 
 use std::path::Path;
 use std::process::Command;
@@ -54,6 +56,7 @@ pub(crate) fn doctor(context: &Context) -> Outcome {
             context.resolved.settings.jobs
         ),
     ));
+    checks.extend(mesh::checks(context));
     let healthy = checks.iter().all(|check| check.state != CheckState::Failed);
     let doc = DoctorDoc {
         schema: "sykli.doctor/1",

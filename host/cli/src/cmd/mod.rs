@@ -8,7 +8,9 @@ mod doctor;
 mod exec;
 mod graph;
 mod init;
+mod launch;
 mod new;
+mod node;
 mod pages;
 mod plan;
 mod run;
@@ -75,6 +77,7 @@ pub(crate) fn dispatch(context: &Context, command: Command) -> Outcome {
         Command::Cache(CacheCommand::Why(args)) => cache::why(context, &args),
         Command::Cache(CacheCommand::Clear { .. }) => cache::clear(context),
         Command::Config(ConfigCommand::Show { origin, .. }) => config::show(context, origin),
+        Command::Node(command) => node::node(context, &command),
         Command::Doctor(_) => doctor::doctor(context),
         // Before settings are read: these must work when they are wrong.
         Command::Config(ConfigCommand::Check) => config::check(

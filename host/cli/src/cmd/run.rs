@@ -6,7 +6,7 @@ use std::time::Duration;
 use sykli_node::filter::Filter;
 use sykli_node::run::RunRequest;
 
-use super::{Context, Loaded, load, node_error};
+use super::{Context, Loaded, launch, load, node_error};
 use crate::args::RunArgs;
 use crate::config::{Format, parse_duration_ms};
 use crate::error::{CliError, Outcome};
@@ -16,6 +16,9 @@ use crate::render::{self, Reporter, convert, text};
 /// See the module.
 pub(crate) fn run(context: &Context, args: &RunArgs) -> Outcome {
     let loaded = load(context, &args.pipeline)?;
+    if let Some(outcome) = launch::run(context, args, &loaded) {
+        return outcome;
+    }
     let request = RunRequest {
         jobs: context.resolved.settings.jobs,
         keep_going: args.keep_going,

@@ -150,17 +150,22 @@ impl Found<'_> {
     ) {
         let line = line_column(self.text, name.start).0;
         if self.owner == Owner::Project && key.project == InProject::Refused {
-            self.problems.push(problem(
-                "config::project-widens",
-                format!("`{}` cannot be set by a project, on line {line}", key.name),
-                Some(name),
-                "belongs into the user's file",
-                "a project's .sykli/config.toml only narrows: jobs and limits.*; put this into your own file \
-                 (`sykli config path`)",
-            ));
+            let message = format!("`{}` cannot be set by a project, on line {line}", key.name);
+            self.widens(message, name);
             return;
         }
         match value::from_toml(key.kind, value) {
+            Ok(value)
+                if self.owner == Owner::Project
+                    && !value::can_narrow(key.project, key.kind, &value) =>
+            {
+                let value = value.show();
+                let name = key.name;
+                self.widens(
+                    format!("`{name}` cannot be set to {value} by a project, on line {line}"),
+                    at,
+                );
+            }
             Ok(value) => self.values.push(Raw { key, value, line }),
             Err(expected) => self.problems.push(problem(
                 "config::value",
@@ -172,8 +177,23 @@ impl Found<'_> {
         }
     }
 
+    /// A project wants more than narrowing.
+    fn widens(&mut self, message: String, at: Range<usize>) {
+        self.problems.push(problem(
+            "config::project-widens",
+            message,
+            Some(at),
+            "belongs into the user's file",
+            "a project's .sykli/config.toml only narrows: jobs, limits.* and consent.*; put this into your own file \
+             (`sykli config path`)",
+        ));
+    }
+
     fn unknown(&mut self, dotted: &str, at: Range<usize>) {
         let hint = match keys::suggest(dotted) {
+            _ if dotted.rsplit('.').next() == Some("identity") => {
+                "a machine's identity is its key in $XDG_DATA_HOME/sykli, and no setting (`sykli id`)".to_owned()
+            }
             Some(near) => format!("did you mean `{near}`?"),
             None => "`sykli config show` lists all settings".to_owned(),
         };
@@ -222,7 +242,9 @@ mod tests {
         let text = "jobs = 2\n\n[consent]\nmode = \"policy\"\n";
         assert_eq!(
             codes(text, Owner::Project),
-            ["config::project-widens `consent.mode` cannot be set by a project, on line 4"]
+            [
+                "config::project-widens `consent.mode` cannot be set to policy by a project, on line 4"
+            ]
         );
         let user = check(text, Owner::User).unwrap();
         assert_eq!(
@@ -231,6 +253,40 @@ mod tests {
                 .collect::<Vec<_>>(),
             [("consent.mode", 4), ("jobs", 1)]
         );
+        let narrow =
+            "[consent]\nmode = \"ask\"\nwhen = { on_battery = false, idle_for = \"5m\" }\n";
+        assert_eq!(check(narrow, Owner::Project).unwrap().len(), 3);
+    }
+
+    #[test]
+    fn who_this_machine_is_and_whom_it_meets_is_no_projects_matter() {
+        for line in [
+            "node.name = \"x\"",
+            "node.profile = \"lan\"",
+            "node.labels = []",
+            "node.stealing = \"disabled\"",
+            "node.slots = 1",
+            "mesh.trust = []",
+            "mesh.listen = []",
+            "mesh.known = []",
+            "mesh.mdns = false",
+            "consent.when.metered = true",
+            "consent.when = { on_battery = true }",
+        ] {
+            let problems = check(&format!("jobs = 1\n{line}\n"), Owner::Project).unwrap_err();
+            let [problem] = problems.as_slice() else {
+                panic!("{line}: {problems:?}")
+            };
+            assert_eq!(problem.code, "config::project-widens", "{line}");
+            assert!(
+                problem.message.ends_with("on line 2"),
+                "{}",
+                problem.message
+            );
+            assert!(problem.hints[0].contains("config path"));
+        }
+        let problems = check("[node]\nidentity = \"/k\"\n", Owner::Project).unwrap_err();
+        assert!(problems[0].hints[0].contains("sykli id"), "{problems:?}");
     }
 
     #[test]

@@ -1,5 +1,8 @@
-//! The table of all settings: name, variable, kind, whether a project file may narrow it, what it means. `config
-//! show`, `config check`, suggestions and precedence all read this one table. It holds no values.
+//! The table of all settings: name, variable, kind, how a project file may narrow it, what it means. `config show`,
+//! `config check`, suggestions and precedence all read this one table; its rows that say how this machine deals with others
+//! are in `keys/mesh.rs`. It holds no values.
+
+mod mesh;
 
 /// What a setting's value is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,17 +21,39 @@ pub(crate) enum Kind {
     Folder,
     /// `true` or `false`.
     Bool,
-    /// Any text.
-    Text,
-    /// A list of texts.
+    /// A node's name.
+    Name,
+    /// A list of labels.
+    Labels,
+    /// A list of grants.
     Texts,
+    /// A list of addresses to dial.
+    Addresses,
+    /// A list of addresses to listen on.
+    Listen,
+    /// A list of peer ids.
+    Peers,
+    /// Bytes, or one of these words.
+    SizeOr(&'static [&'static str]),
+    /// A span of time, or one of these words.
+    DurationOr(&'static [&'static str]),
 }
 
 /// What a project's file may do with a setting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum InProject {
     /// Lower it: the smaller of both values holds.
-    Narrows,
+    Lowers,
+    /// Raise it: what must be there is the larger of both.
+    Raises,
+    /// Switch it off.
+    SwitchesOff,
+    /// Choose a word that stands before the user's in the list of words, which begins with the narrowest.
+    Restricts,
+    /// Add to the list.
+    Adds,
+    /// Leave of the list what it names too.
+    Keeps,
     /// Nothing: it belongs to the user.
     Refused,
 }
@@ -60,7 +85,17 @@ const fn key(
     }
 }
 
-const fn narrows(
+const fn lowers(
+    name: &'static str,
+    env: Option<&'static str>,
+    kind: Kind,
+    about: &'static str,
+) -> Key {
+    narrowed(InProject::Lowers, name, env, kind, about)
+}
+
+const fn narrowed(
+    project: InProject,
     name: &'static str,
     env: Option<&'static str>,
     kind: Kind,
@@ -70,14 +105,14 @@ const fn narrows(
         name,
         env,
         kind,
-        project: InProject::Narrows,
+        project,
         about,
     }
 }
 
-/// All settings, in the order in which they are shown.
-pub(crate) const KEYS: &[Key] = &[
-    narrows(
+/// What running alone needs.
+const OWN: &[Key] = &[
+    lowers(
         "jobs",
         Some("SYKLI_JOBS"),
         Kind::Count { min: 1, max: 4096 },
@@ -107,116 +142,45 @@ pub(crate) const KEYS: &[Key] = &[
         Kind::Size,
         "what `sykli cache gc` keeps to",
     ),
-    narrows(
+    lowers(
         "limits.fuel",
         Some("SYKLI_LIMITS_FUEL"),
         Kind::Fuel,
         "the most work that a task may ask for",
     ),
-    narrows(
+    lowers(
         "limits.memory",
         Some("SYKLI_LIMITS_MEMORY"),
         Kind::Size,
         "the most memory that a task may ask for",
     ),
-    narrows(
+    lowers(
         "limits.timeout",
         Some("SYKLI_LIMITS_TIMEOUT"),
         Kind::Duration,
         "the most time that a task may ask for",
     ),
-    narrows(
+    lowers(
         "limits.output",
         Some("SYKLI_LIMITS_OUTPUT"),
         Kind::Size,
         "the most output that a task may ask for",
     ),
-    key(
-        "node.name",
-        None,
-        Kind::Text,
-        "this machine's name for others",
-    ),
-    key(
-        "node.profile",
-        None,
-        Kind::Choice(&["lan", "wan", "mobile", "hostile"]),
-        "what network to expect between machines",
-    ),
-    key("node.labels", None, Kind::Texts, "what this machine offers"),
-    key(
-        "consent.mode",
-        None,
-        Kind::Choice(&["never", "ask", "policy"]),
-        "whether others' tasks may run here",
-    ),
-    key(
-        "consent.max_concurrent",
-        None,
-        Kind::Count { min: 0, max: 4096 },
-        "others' tasks at once",
-    ),
-    key(
-        "consent.require_labels",
-        None,
-        Kind::Texts,
-        "labels that others' tasks must ask for",
-    ),
-    key(
-        "consent.min_memory_gb",
-        None,
-        Kind::Count {
-            min: 0,
-            max: 1 << 20,
-        },
-        "memory that must be free",
-    ),
-    key(
-        "consent.max_artifact_mb",
-        None,
-        Kind::Count {
-            min: 0,
-            max: 1 << 30,
-        },
-        "the largest bundle taken",
-    ),
-    key(
-        "consent.consent_timeout_ms",
-        None,
-        Kind::Count {
-            min: 1,
-            max: 600_000,
-        },
-        "how long to think about an offer",
-    ),
-    key(
-        "consent.when.idle_for",
-        None,
-        Kind::Duration,
-        "only when the machine was idle this long",
-    ),
-    key(
-        "consent.when.on_battery",
-        None,
-        Kind::Bool,
-        "also on battery",
-    ),
-    key(
-        "consent.when.metered",
-        None,
-        Kind::Bool,
-        "also on a metered network",
-    ),
 ];
+
+/// All settings, in the order in which they are shown; a later one's default may depend on an earlier one's value.
+pub(crate) fn all() -> impl Iterator<Item = &'static Key> {
+    OWN.iter().chain(mesh::KEYS)
+}
 
 /// The setting of this name.
 pub(crate) fn find(name: &str) -> Option<&'static Key> {
-    KEYS.iter().find(|key| key.name == name)
+    all().find(|key| key.name == name)
 }
 
 /// Whether a table of this name holds settings.
 pub(crate) fn is_table(name: &str) -> bool {
-    KEYS.iter().any(|key| {
+    all().any(|key| {
         key.name
             .strip_prefix(name)
             .is_some_and(|rest| rest.starts_with('.'))
@@ -225,7 +189,7 @@ pub(crate) fn is_table(name: &str) -> bool {
 
 /// The name that was probably meant.
 pub(crate) fn suggest(name: &str) -> Option<&'static str> {
-    closest(name, KEYS.iter().map(|key| key.name))
+    closest(name, all().map(|key| key.name))
 }
 
 /// The candidate nearest to `name`, if any is near.
@@ -252,7 +216,7 @@ mod tests {
     #[test]
     fn the_book_names_every_setting_and_variable() {
         let page = include_str!("../../../../docs/src/configuration.md");
-        for key in KEYS {
+        for key in all() {
             for name in [Some(key.name), key.env].into_iter().flatten() {
                 assert!(page.contains(&format!("`{name}`")), "{name}");
             }

@@ -1,12 +1,14 @@
 //! Settings: raw values from flags, variables and files in, fully resolved [`Settings`] out.
 //!
 //! Precedence: flag > `SYKLI_*` variable > user file > project file > default, where the project file can only narrow:
-//! the smaller value holds, and what cannot narrow is refused there with its line. `keys.rs` is the table of all
-//! settings, `file.rs` reads TOML, `resolve.rs` decides. Nothing beyond this module looks at the environment for a
-//! setting. Called by `main` once, and by the `config` command.
+//! the narrower value holds, and what cannot narrow is refused there with its line. `keys.rs` is the table of all
+//! settings, `file.rs` reads TOML, `resolve.rs` decides, `mesh.rs` turns the values that are about other machines into
+//! what a node is set up with. Nothing beyond this module looks at the environment for a setting. Called by `main` once,
+//! and by the `config` command.
 
 mod file;
 mod keys;
+mod mesh;
 mod resolve;
 mod value;
 
@@ -15,6 +17,7 @@ use std::path::PathBuf;
 use clap::ValueEnum;
 use sykli_node::paths::Dirs;
 
+pub(crate) use mesh::mesh;
 pub(crate) use resolve::{Flags, Resolved, check_files, resolve, strange_variables};
 pub(crate) use value::{parse_duration_ms, parse_fuel, parse_size};
 

@@ -1,5 +1,5 @@
 //! Decides which value of a setting holds: flag > variable > user file > project file > default, and for what a
-//! project may narrow, the smaller of the project's and what stands without it. A flag or variable is the user's own
+//! project may narrow, the narrower of the project's and what stands without it. A flag or variable is the user's own
 //! word and holds against the project. Pure: the environment and the files' contents are handed in.
 
 use std::path::PathBuf;
@@ -7,8 +7,9 @@ use std::path::PathBuf;
 use sykli_node::paths::Dirs;
 
 use super::file::{self, Owner, Raw};
-use super::keys::{InProject, KEYS, Key};
-use super::value::{Value, from_text};
+use super::keys::{self, InProject, Key};
+use super::mesh;
+use super::value::{Value, from_text, narrow};
 use super::{Ceilings, ColorWhen, Files, Format, Settings};
 use crate::error::CliError;
 use crate::render::term::Env;
@@ -89,9 +90,10 @@ pub(crate) fn resolve(
         Some(path) => file::read(path, Owner::Project)?,
         None => Vec::new(),
     };
-    let mut entries = Vec::with_capacity(KEYS.len());
-    for key in KEYS {
-        if let Some((value, origin)) = entry(key, env, flags, (&user, &project), files, &dirs)? {
+    let mut entries = Vec::with_capacity(keys::all().count());
+    for key in keys::all() {
+        let default = default(key, &dirs).or_else(|| mesh::default(key.name, &entries));
+        if let Some((value, origin)) = entry(key, env, flags, (&user, &project), files, default)? {
             entries.push(Entry { key, value, origin });
         }
     }
@@ -119,7 +121,7 @@ fn entry(
     flags: &Flags,
     (user, project): (&[Raw], &[Raw]),
     files: &Files,
-    dirs: &Dirs,
+    default: Option<Value>,
 ) -> Result<Option<Sourced>, CliError> {
     if let Some(found) = from_flag(key, flags)? {
         return Ok(Some(found));
@@ -130,29 +132,22 @@ fn entry(
     let of = |raws: &[Raw]| raws.iter().find(|raw| raw.key.name == key.name).cloned();
     let wide = of(user)
         .map(|raw| {
-            (
-                raw.value,
-                Origin::User {
-                    file: files.user.clone(),
-                    line: raw.line,
-                },
-            )
+            let (file, line) = (files.user.clone(), raw.line);
+            (raw.value, Origin::User { file, line })
         })
-        .or_else(|| default(key, dirs).map(|value| (value, Origin::Default)));
-    let narrow = of(project)
-        .zip(files.project.clone())
-        .filter(|_| key.project == InProject::Narrows);
-    Ok(match (wide, narrow) {
-        (wide, None) => wide,
-        (Some(wide), Some((raw, _))) if raw.value.number() >= wide.0.number() => Some(wide),
-        (_, Some((raw, file))) => Some((
-            raw.value,
-            Origin::Project {
-                file,
-                line: raw.line,
-            },
-        )),
-    })
+        .or_else(|| default.map(|value| (value, Origin::Default)));
+    let Some((said, file)) = of(project).zip(files.project.clone()) else {
+        return Ok(wide);
+    };
+    let narrower = match &wide {
+        Some((wide, _)) => narrow(key.project, key.kind, wide, &said.value),
+        // Any bound is narrower than none. Nothing else has no value, or a project's word would be the only one.
+        None => (key.project == InProject::Lowers).then_some(said.value),
+    };
+    let line = said.line;
+    Ok(narrower
+        .map(|value| (value, Origin::Project { file, line }))
+        .or(wide))
 }
 
 fn from_flag(key: &Key, flags: &Flags) -> Result<Option<Sourced>, CliError> {
@@ -249,11 +244,11 @@ fn enumerated<T: clap::ValueEnum + Default>(text: &str) -> T {
 pub(crate) fn strange_variables(
     names: impl Iterator<Item = String>,
 ) -> Vec<(String, Option<&'static str>)> {
-    let known = || KEYS.iter().filter_map(|key| key.env).chain(["SYKLI_LOG"]);
+    let known = || keys::all().filter_map(|key| key.env).chain(["SYKLI_LOG"]);
     names
         .filter(|name| name.starts_with("SYKLI_") && !known().any(|known| known == name))
         .map(|name| {
-            let near = super::keys::closest(&name, known());
+            let near = keys::closest(&name, known());
             (name, near)
         })
         .collect()

@@ -1,12 +1,13 @@
-//! One setting's value: read from text or TOML by its kind, and shown again as people write it. It knows bounds and
-//! units, not precedence. Called by `file.rs`, `resolve.rs` and by commands for flags with units.
+//! One setting's value: read from text or TOML by its kind, shown again as people write it, and narrowed by a project's. It
+//! knows bounds and units, not precedence. Called by `file.rs`, `resolve.rs` and by commands for flags with units.
 
 use std::path::Path;
 
 use sykli_core::units;
+use sykli_node::settings::{self, SettingsError};
 use toml::de::DeValue;
 
-use super::keys::Kind;
+use super::keys::{InProject, Kind};
 
 /// A checked value.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,9 +57,87 @@ fn expected(kind: Kind) -> String {
         Kind::Choice(words) => format!("one of {}", words.join(", ")),
         Kind::Folder => "an absolute path of a folder".to_owned(),
         Kind::Bool => "true or false".to_owned(),
-        Kind::Text => "a text".to_owned(),
-        Kind::Texts => "a list of texts, such as [\"gpu\"]".to_owned(),
+        Kind::Name => "a name such as \"dave-macbook\"".to_owned(),
+        Kind::Labels => "a list of labels, such as [\"gpu\"]".to_owned(),
+        Kind::Texts => "a list of texts, such as [\"clock\"]".to_owned(),
+        Kind::Addresses => {
+            "a list of addresses, such as [\"/ip4/192.168.1.42/udp/4001/quic-v1\"]".to_owned()
+        }
+        Kind::Listen => {
+            "a list of addresses, such as [\"/ip4/0.0.0.0/udp/4001/quic-v1\"]".to_owned()
+        }
+        Kind::Peers => "a list of peer ids, such as [\"12D3Koo…\"]".to_owned(),
+        Kind::SizeOr(words) => format!("a size such as \"500MB\", or one of {}", words.join(", ")),
+        Kind::DurationOr(words) => {
+            format!("a duration such as \"30s\", or {}", words.join(", "))
+        }
     }
+}
+
+/// What is wrong with a text of this kind, beyond its being one; nothing for kinds without rules of their own.
+fn rule(kind: Kind) -> fn(&str) -> Result<(), SettingsError> {
+    match kind {
+        Kind::Name => settings::check_name,
+        Kind::Labels => settings::check_label,
+        Kind::Addresses => |text| settings::parse_address(text).map(drop),
+        Kind::Listen => |text| settings::parse_listen(text).map(drop),
+        Kind::Peers => |text| settings::parse_peer(text).map(drop),
+        _ => |_| Ok(()),
+    }
+}
+
+/// A list whose every item keeps the kind's rule, each once, in the order written.
+fn list(kind: Kind, items: impl Iterator<Item = String>) -> Result<Value, String> {
+    let rule = rule(kind);
+    let mut texts: Vec<String> = Vec::new();
+    for item in items {
+        rule(&item).map_err(|wrong| wrong.to_string())?;
+        if !texts.contains(&item) {
+            texts.push(item);
+        }
+    }
+    Ok(Value::Texts(texts))
+}
+
+/// Whether a project's value of this key could narrow any user's: what cannot is a wish for more.
+pub(crate) fn can_narrow(project: InProject, kind: Kind, value: &Value) -> bool {
+    match (project, kind, value) {
+        (InProject::Refused, _, _) => false,
+        (InProject::SwitchesOff, _, Value::Bool(on)) => !on,
+        // The last word is the widest.
+        (InProject::Restricts, Kind::Choice(words), Value::Text(word)) => {
+            words.last().is_none_or(|widest| widest != word)
+        }
+        _ => true,
+    }
+}
+
+/// What holds where a project says something about a value: nothing where the value without it is as narrow already.
+pub(crate) fn narrow(project: InProject, kind: Kind, wide: &Value, said: &Value) -> Option<Value> {
+    let narrower = match (project, wide, said) {
+        (InProject::Lowers, wide, said) => said.number() < wide.number(),
+        (InProject::Raises, wide, said) => said.number() > wide.number(),
+        (InProject::SwitchesOff, Value::Bool(wide), Value::Bool(said)) => *wide && !said,
+        (InProject::Restricts, Value::Text(wide), Value::Text(said)) => {
+            let Kind::Choice(words) = kind else {
+                return None;
+            };
+            let place = |word: &String| words.iter().position(|there| there == word);
+            place(said) < place(wide)
+        }
+        (InProject::Adds, Value::Texts(wide), Value::Texts(said)) => {
+            let more = said.iter().filter(|text| !wide.contains(text));
+            let all: Vec<String> = wide.iter().chain(more).cloned().collect();
+            return (all.len() > wide.len()).then_some(Value::Texts(all));
+        }
+        (InProject::Keeps, Value::Texts(wide), Value::Texts(said)) => {
+            let both = wide.iter().filter(|text| said.contains(text));
+            let both: Vec<String> = both.cloned().collect();
+            return (both.len() < wide.len()).then_some(Value::Texts(both));
+        }
+        _ => false,
+    };
+    narrower.then(|| said.clone())
 }
 
 /// Reads `text` (of a flag or a variable) as `kind`; an error says what is expected.
@@ -75,10 +154,23 @@ pub(crate) fn from_text(kind: Kind, text: &str) -> Result<Value, String> {
         Kind::Choice(words) if words.contains(&text) => Ok(Value::Text(text.to_owned())),
         Kind::Folder if Path::new(text).is_absolute() => Ok(Value::Text(text.to_owned())),
         Kind::Bool => text.parse().map(Value::Bool).map_err(|_| wrong()),
-        Kind::Text => Ok(Value::Text(text.to_owned())),
-        Kind::Texts => Ok(Value::Texts(
-            text.split(',').map(|part| part.trim().to_owned()).collect(),
-        )),
+        Kind::Name => rule(kind)(text)
+            .map(|()| Value::Text(text.to_owned()))
+            .map_err(|wrong| wrong.to_string()),
+        Kind::Labels | Kind::Texts | Kind::Addresses | Kind::Listen | Kind::Peers => {
+            let items = text
+                .split(',')
+                .map(str::trim)
+                .filter(|item| !item.is_empty());
+            list(kind, items.map(str::to_owned))
+        }
+        Kind::SizeOr(words) | Kind::DurationOr(words) if words.contains(&text) => {
+            Ok(Value::Text(text.to_owned()))
+        }
+        Kind::SizeOr(_) => units::parse_bytes(text).map(Value::Size).map_err(unit),
+        Kind::DurationOr(_) => units::parse_duration_ms(text)
+            .map(Value::Duration)
+            .map_err(unit),
         Kind::Choice(_) | Kind::Folder => Err(wrong()),
     }
 }
@@ -93,12 +185,25 @@ pub(crate) fn from_toml(kind: Kind, value: &DeValue<'_>) -> Result<Value, String
                 .and_then(|number| from_text(kind, &number.to_string()).map_err(|_| wrong()))
         }
         (Kind::Bool, DeValue::Boolean(on)) => Ok(Value::Bool(*on)),
-        (Kind::Texts, DeValue::Array(items)) => items
-            .iter()
-            .map(|item| item.get_ref().as_str().map(str::to_owned).ok_or_else(wrong))
-            .collect::<Result<_, _>>()
-            .map(Value::Texts),
-        (Kind::Count { .. } | Kind::Bool | Kind::Texts, _) => Err(wrong()),
+        (
+            Kind::Labels | Kind::Texts | Kind::Addresses | Kind::Listen | Kind::Peers,
+            DeValue::Array(items),
+        ) => {
+            let texts = items
+                .iter()
+                .map(|item| item.get_ref().as_str().map(str::to_owned).ok_or_else(wrong));
+            list(kind, texts.collect::<Result<Vec<String>, _>>()?.into_iter())
+        }
+        (
+            Kind::Count { .. }
+            | Kind::Bool
+            | Kind::Labels
+            | Kind::Texts
+            | Kind::Addresses
+            | Kind::Listen
+            | Kind::Peers,
+            _,
+        ) => Err(wrong()),
         (_, DeValue::String(text)) => from_text(kind, text),
         _ => Err(wrong()),
     }

@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
 
 use super::json;
+use sykli_node::control::api;
 
 fn check<T: JsonSchema>(name: &str, wrong: &mut Vec<String>) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/schema");
@@ -28,6 +29,24 @@ fn check<T: JsonSchema>(name: &str, wrong: &mut Vec<String>) {
     }
 }
 
+/// What is said over the control socket.
+fn control(wrong: &mut Vec<String>) {
+    check::<api::NodeStatus>("node-status", wrong);
+    check::<api::PeersDoc>("peers", wrong);
+    check::<api::RunsDoc>("runs", wrong);
+    check::<api::AsksDoc>("asks", wrong);
+    check::<api::TaskView>("task-live", wrong);
+    check::<api::LogLine>("control-log-line", wrong);
+    check::<api::Skipped>("control-skipped", wrong);
+    check::<api::Pong>("pong", wrong);
+    check::<api::ErrorBody>("control-error", wrong);
+    check::<api::Submit>("control-submit", wrong);
+    check::<api::Pause>("control-pause", wrong);
+    check::<api::Stop>("control-stop", wrong);
+    check::<api::Decision>("control-decision", wrong);
+    check::<api::PeerWish>("control-peer-wish", wrong);
+}
+
 #[test]
 fn the_published_schemas_are_those_of_the_types() {
     let mut wrong = Vec::new();
@@ -43,6 +62,7 @@ fn the_published_schemas_are_those_of_the_types() {
     check::<json::ConfigDoc>("config", &mut wrong);
     check::<json::DoctorDoc>("doctor", &mut wrong);
     check::<json::ErrorDoc>("error", &mut wrong);
+    control(&mut wrong);
     assert!(
         wrong.is_empty(),
         "SYKLI_BLESS=1 cargo test -p sykli schemas writes: {wrong:?}"
