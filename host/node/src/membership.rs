@@ -370,6 +370,8 @@ impl Membership {
             folder.store_chain(&issue::renewed_by_mesh_key(&key, own, self.now(), epoch))?;
         }
         folder.store_revocations(&signed)?;
+        // Seen by this process from here on, whatever becomes of the file.
+        self.known();
         Ok(version)
     }
 
@@ -438,6 +440,7 @@ impl Membership {
             return Ok(false);
         }
         folder.store_revocations(offered)?;
+        self.known();
         Ok(true)
     }
 
