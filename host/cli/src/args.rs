@@ -1,12 +1,18 @@
 //! What can be written on the command line: the grammar and its help texts, nothing else. No value is interpreted
 //! here (that is `config`'s part) and nothing is done. `main` parses into [`Cli`]; `completions` and `man` read it.
 
+mod mesh;
+
 use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 
 use crate::config::{ColorWhen, Format};
+pub(crate) use mesh::{
+    Ceiling, IdArgs, InviteArgs, InvitedRole, JoinArgs, MeshCommand, PeerArgs, PeersArgs,
+    PeersCommand, RevokeArgs,
+};
 
 /// Run pipelines of sandboxed WebAssembly components.
 #[derive(Debug, Parser)]
@@ -62,6 +68,13 @@ pub(crate) enum Command {
     /// Show and check settings
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Print this node's peer id, by which others know it
+    Id(IdArgs),
+    /// Make, join and leave a mesh; let others in and out
+    #[command(subcommand)]
+    Mesh(MeshCommand),
+    /// Trust and block peers; who is connected
+    Peers(PeersArgs),
     /// Check this machine: folders, engine, toolchain
     Doctor(DoctorArgs),
     /// Print a completion script for a shell

@@ -455,6 +455,23 @@ impl Membership {
     }
 }
 
+/// A multiaddress as a ticket says it: what the user wrote, without this node's own name at its end.
+///
+/// # Errors
+/// When it is none.
+pub fn address(text: &str) -> Result<Arc<str>, MembershipError> {
+    let parsed = text.trim().parse::<libp2p::Multiaddr>();
+    let mut address = parsed.map_err(|error| MembershipError::NotAnAddress {
+        text: text.chars().take(80).collect(),
+        message: error.to_string(),
+    })?;
+    // A ticket names its issuer once.
+    if let Some(libp2p::multiaddr::Protocol::P2p(_)) = address.iter().last() {
+        address.pop();
+    }
+    Ok(address.to_string().into())
+}
+
 fn already(mesh: NodeId) -> MembershipError {
     MembershipError::AlreadyMember {
         mesh: identity::show(mesh),
