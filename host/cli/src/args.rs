@@ -2,6 +2,7 @@
 //! here (that is `config`'s part) and nothing is done. `main` parses into [`Cli`]; `completions` and `man` read it.
 
 mod node;
+mod mesh;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -10,6 +11,10 @@ use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 
 use crate::config::{ColorWhen, Format};
 pub(crate) use node::{NodeCommand, StartArgs, StopArgs};
+pub(crate) use mesh::{
+    Ceiling, IdArgs, InviteArgs, InvitedRole, JoinArgs, MeshCommand, PeerArgs, PeersArgs,
+    PeersCommand, RevokeArgs,
+};
 
 /// Run pipelines of sandboxed WebAssembly components.
 #[derive(Debug, Parser)]
@@ -68,6 +73,13 @@ pub(crate) enum Command {
     /// Let this machine take part in a mesh
     #[command(subcommand)]
     Node(NodeCommand),
+    /// Print this node's peer id, by which others know it
+    Id(IdArgs),
+    /// Make, join and leave a mesh; let others in and out
+    #[command(subcommand)]
+    Mesh(MeshCommand),
+    /// Trust and block peers; who is connected
+    Peers(PeersArgs),
     /// Check this machine: folders, engine, toolchain, node
     Doctor(DoctorArgs),
     /// Print a completion script for a shell

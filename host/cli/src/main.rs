@@ -153,6 +153,9 @@ fn output(command: &Command) -> Option<OutputArgs> {
         Command::Build(args) => args.output,
         Command::Validate(args) => args.output,
         Command::Plan(args) => args.output,
+        Command::Id(args) => args.output,
+        Command::Mesh(command) => command.output(),
+        Command::Peers(args) => args.output(),
         Command::Doctor(args) => args.output,
         Command::Cache(CacheCommand::Why(args)) => args.output,
         Command::Cache(

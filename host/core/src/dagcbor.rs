@@ -4,7 +4,7 @@
 //! sorted (shorter first, then bytewise), no tags, no floats. The reader refuses everything else, so that
 //! `decode` followed by `encode` gives the same bytes, and two different byte strings never mean the same value.
 //! It never allocates by an announced length, and never panics whatever it is given. Called by [`crate::manifest`],
-//! and [`crate::tree`], which know the shape and so read keys in their one order; a general CBOR library would
+//! [`crate::tree`] and [`crate::membership`], which know the shape and so read keys in their one order; a general CBOR library would
 //! have to build a map first and compare afterwards.
 
 use thiserror::Error;

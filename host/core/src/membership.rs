@@ -95,7 +95,9 @@ pub const SIGNATURE_BYTES: usize = 64;
 #[cfg(any(test, fuzzing))]
 pub fn check(bytes: &[u8]) {
     if let Ok(frame) = decode(bytes) {
-        let again = encode(&frame).expect("what was decoded can be encoded");
+        let again = encode(&frame).unwrap_or_else(|error| {
+            panic!("{frame:?} was decoded and cannot be encoded: {error}");
+        });
         assert_eq!(decode(&again).as_ref(), Ok(&frame));
         assert!(again == bytes || again.len() < bytes.len(), "{frame:?}");
     }

@@ -370,6 +370,8 @@ impl Membership {
             folder.store_chain(&issue::renewed_by_mesh_key(&key, own, self.now(), epoch))?;
         }
         folder.store_revocations(&signed)?;
+        // Seen by this process from here on, whatever becomes of the file.
+        self.known();
         Ok(version)
     }
 
@@ -438,6 +440,7 @@ impl Membership {
             return Ok(false);
         }
         folder.store_revocations(offered)?;
+        self.known();
         Ok(true)
     }
 
@@ -450,6 +453,23 @@ impl Membership {
             open: self.shared.open,
         }
     }
+}
+
+/// A multiaddress as a ticket says it: what the user wrote, without this node's own name at its end.
+///
+/// # Errors
+/// When it is none.
+pub fn address(text: &str) -> Result<Arc<str>, MembershipError> {
+    let parsed = text.trim().parse::<libp2p::Multiaddr>();
+    let mut address = parsed.map_err(|error| MembershipError::NotAnAddress {
+        text: text.chars().take(80).collect(),
+        message: error.to_string(),
+    })?;
+    // A ticket names its issuer once.
+    if let Some(libp2p::multiaddr::Protocol::P2p(_)) = address.iter().last() {
+        address.pop();
+    }
+    Ok(address.to_string().into())
 }
 
 fn already(mesh: NodeId) -> MembershipError {

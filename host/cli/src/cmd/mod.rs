@@ -7,11 +7,14 @@ mod config;
 mod doctor;
 mod exec;
 mod graph;
+mod id;
 mod init;
 mod launch;
+mod mesh;
 mod new;
 mod node;
 mod pages;
+mod peers;
 mod plan;
 mod run;
 mod template;
@@ -22,9 +25,12 @@ use std::path::{Path, PathBuf};
 
 use sykli_core::pipeline::{self, MAX_DOCUMENT_BYTES, Pipeline, Task};
 use sykli_core::units;
+use sykli_node::membership::MembershipError;
 use sykli_node::node::{Node, NodeError, NodeSettings};
 
-use crate::args::{CacheCommand, Command, ConfigCommand, NewCommand, PipelineArgs};
+use crate::args::{
+    CacheCommand, Command, ConfigCommand, MeshCommand, NewCommand, PeersCommand, PipelineArgs,
+};
 use crate::config::{Files, Format, Resolved};
 use crate::error::{CliError, Exit, Outcome, Problem, SourceText, plain, plain_text};
 use crate::render::diagnose::Shown;
@@ -78,6 +84,13 @@ pub(crate) fn dispatch(context: &Context, command: Command) -> Outcome {
         Command::Cache(CacheCommand::Clear { .. }) => cache::clear(context),
         Command::Config(ConfigCommand::Show { origin, .. }) => config::show(context, origin),
         Command::Node(command) => node::node(context, &command),
+        Command::Id(_) => id::id(context),
+        Command::Mesh(command) => mesh_command(context, &command),
+        Command::Peers(args) => match args.command {
+            Some(PeersCommand::Trust(args)) => peers::trust(context, &args),
+            Some(PeersCommand::Block(args)) => peers::block(context, &args),
+            None | Some(PeersCommand::List { .. } | PeersCommand::Ping(_)) => Err(peers::no_node()),
+        },
         Command::Doctor(_) => doctor::doctor(context),
         // Before settings are read: these must work when they are wrong.
         Command::Config(ConfigCommand::Check) => config::check(
@@ -90,6 +103,21 @@ pub(crate) fn dispatch(context: &Context, command: Command) -> Outcome {
         Command::Config(ConfigCommand::Path) => config::path(&context.files),
         Command::Completions(args) => pages::completions(&args),
         Command::Man(args) => pages::man(&args),
+    }
+}
+
+fn mesh_command(context: &Context, command: &MeshCommand) -> Outcome {
+    match command {
+        MeshCommand::Create { .. } => mesh::create(context),
+        MeshCommand::Invite(args) => mesh::invite(context, args),
+        MeshCommand::Join(args) => mesh::join(context, args, |_, _| {
+            Err(MembershipError::Unreached {
+                message: "this build has no transport".to_owned(),
+            })
+        }),
+        MeshCommand::Leave { .. } => mesh::leave(context),
+        MeshCommand::Revoke(args) => mesh::revoke(context, args),
+        MeshCommand::Show { .. } => mesh::show_command(context),
     }
 }
 

@@ -3,6 +3,8 @@
 //! `docs/schema/` are generated from these types (`render/schema.rs`). It decides names and shapes only;
 //! `render/convert.rs` fills them. Numbers carry their unit in their name.
 
+pub(crate) mod mesh;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 

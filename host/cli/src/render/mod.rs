@@ -1,7 +1,7 @@
 //! Everything that reaches the user's eyes or another program: machine output to stdout, everything else to stderr.
 //!
 //! `json.rs` names the documents, `convert.rs` fills them from the node's reports, `text.rs`, `board.rs`, `live.rs` and
-//! `graph.rs` turn documents into text, `diagnose.rs` shows errors, `escape.rs` keeps guests from driving the terminal.
+//! `graph.rs` turn documents into text, `qr.rs` draws a line as a code, `when.rs` shows wall time, `diagnose.rs` shows errors, `escape.rs` keeps guests from driving the terminal.
 //! Nothing here starts work or decides an exit code.
 
 mod board;
@@ -13,10 +13,12 @@ pub(crate) mod json;
 mod live;
 pub(crate) mod past;
 pub(crate) mod reasons;
+pub(crate) mod qr;
 #[cfg(test)]
 mod schema;
 pub(crate) mod term;
 pub(crate) mod text;
+pub(crate) mod when;
 
 use std::fmt::Write as _;
 use std::io::Write;

@@ -63,6 +63,10 @@ fn the_published_schemas_are_those_of_the_types() {
     check::<json::DoctorDoc>("doctor", &mut wrong);
     check::<json::ErrorDoc>("error", &mut wrong);
     control(&mut wrong);
+    check::<json::mesh::IdDoc>("id", &mut wrong);
+    check::<json::mesh::MeshDoc>("mesh", &mut wrong);
+    check::<json::mesh::InviteDoc>("invite", &mut wrong);
+    check::<json::mesh::PeerListsDoc>("peer-lists", &mut wrong);
     assert!(
         wrong.is_empty(),
         "SYKLI_BLESS=1 cargo test -p sykli schemas writes: {wrong:?}"

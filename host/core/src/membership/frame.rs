@@ -140,6 +140,9 @@ fn write_hello(kind: u64, hello: &Hello, out: &mut Writer<'_>) -> Result<(), For
     Ok(())
 }
 
+/// Reads a frame's parts, after its kind.
+type Read = fn(&mut Reader<'_>) -> Result<Frame, FormatError>;
+
 /// The frame that bytes are.
 ///
 /// # Errors
@@ -150,7 +153,7 @@ pub fn decode(bytes: &[u8]) -> Result<Frame, FormatError> {
     let elements = input.array()?;
     read_version(&mut input, "a greeting")?;
     let kind = input.uint()?;
-    let (len, read): (usize, fn(&mut Reader<'_>) -> Result<Frame, FormatError>) = match kind {
+    let (len, read): (usize, Read) = match kind {
         HELLO => (5, |input| Ok(Frame::Hello(read_hello(input)?))),
         ADMITTED => (5, |input| Ok(Frame::Admitted(read_hello(input)?))),
         REFUSED => (1, |input| {

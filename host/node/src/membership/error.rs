@@ -74,6 +74,14 @@ pub enum MembershipError {
     /// What was asked for does not fit into a ticket.
     #[error("no ticket can say that: {0}")]
     Unspeakable(#[from] FormatError),
+    /// A text is no multiaddress.
+    #[error("`{text}` is no multiaddress: {message}")]
+    NotAnAddress {
+        /// The text.
+        text: String,
+        /// What is wrong with it.
+        message: String,
+    },
     /// A ticket is to hold for longer than any may.
     #[error("a ticket holds for 30 days at most")]
     TooLongLived,
@@ -111,6 +119,7 @@ impl MembershipError {
             MembershipError::OwnNode => "mesh::own-node",
             MembershipError::TooMany { .. } => "mesh::too-many",
             MembershipError::Unspeakable(_) => "mesh::unspeakable",
+            MembershipError::NotAnAddress { .. } => "mesh::not-an-address",
             MembershipError::TooLongLived => "mesh::too-long-lived",
             MembershipError::Ticket(error) => error.code(),
             MembershipError::TicketExpired => "ticket::expired",
@@ -166,6 +175,9 @@ impl MembershipError {
             },
             MembershipError::Unspeakable(_) => {
                 "give fewer or shorter addresses: --address, up to eight times".to_owned()
+            }
+            MembershipError::NotAnAddress { .. } => {
+                "as in /ip4/192.168.1.42/udp/4242/quic-v1 or /dns4/example.org/tcp/4242".to_owned()
             }
             MembershipError::TooLongLived => "as in --expires 24h".to_owned(),
             MembershipError::Ticket(error) => error.hint().to_owned(),

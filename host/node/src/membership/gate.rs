@@ -131,6 +131,7 @@ impl Gate {
     /// The first frame that the dialler of `to` sends.
     #[must_use]
     pub fn hello(&self, to: NodeId) -> Vec<u8> {
+        self.keep_fresh();
         let seen = lock(&self.own.live)
             .shown(to)
             .and_then(|shown| shown.chain.clone());
@@ -143,6 +144,13 @@ impl Gate {
             revocations: known.revocations.clone(),
             renewed,
         })))
+    }
+
+    /// Where the mesh key is here, this node's own certificate never runs out while it runs.
+    fn keep_fresh(&self) {
+        if let Err(error) = self.membership.keep_own_fresh() {
+            tracing::warn!(%error, "this node's own certificate cannot be renewed");
+        }
     }
 
     /// The listener's judgement of the first frame of `from`, and its answer.
@@ -169,6 +177,7 @@ impl Gate {
 
     fn answer_hello(&self, from: NodeId, hello: &Hello) -> Result<(Admitted, Frame), Refusal> {
         let admitted = self.let_in(from, hello)?;
+        self.keep_fresh();
         let renewed = hello
             .chain
             .as_ref()

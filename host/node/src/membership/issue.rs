@@ -70,10 +70,7 @@ impl Membership {
         let folder = &self.shared.folder;
         let lock = folder.lock().map_err(unavailable)?;
         let known = self.fresh(&lock).map_err(unavailable)?;
-        let own = known.certificate().ok_or(Refusal::NotAnIssuer)?;
-        if !own.roles.issuer {
-            return Err(Refusal::NotAnIssuer);
-        }
+        let own = self.issuing(&known)?;
         let revoked = |list: &sykli_core::membership::Revocations| list.nodes.contains(&peer);
         if known.blocked.contains(&peer) {
             return Err(Refusal::Blocked);
@@ -82,6 +79,7 @@ impl Membership {
             return Err(Refusal::Revoked);
         }
         let now = self.now();
+        // From here on the ticket is this peer's, whatever happens.
         let grant = tickets::burn(&folder.tickets_file(), secret.digest(), peer, now)?;
         let certificate = Certificate {
             mesh: own.mesh,
@@ -95,6 +93,25 @@ impl Membership {
         self.sign(&known, &lock, certificate)
     }
 
+    /// This node's own certificate, if it lets it issue others now.
+    fn issuing<'a>(&self, known: &'a Known) -> Result<&'a Certificate, Refusal> {
+        let chain = known.chain.as_ref().ok_or(Refusal::NotAnIssuer)?;
+        let own = chain.claimed();
+        if !own.roles.issuer {
+            return Err(Refusal::NotAnIssuer);
+        }
+        let (list, now) = (known.revocations(), self.now());
+        judge_chain(
+            own.mesh,
+            self.node_id(),
+            chain,
+            list,
+            now,
+            &identity::verify,
+        )?;
+        Ok(own)
+    }
+
     /// New certificates for a member whose own are running out. Nothing where this node may not, or need not.
     pub(super) fn renew(&self, peer: NodeId, chain: &Chain) -> Option<Chain> {
         let (old, now) = (chain.claimed(), self.now());
@@ -102,7 +119,7 @@ impl Membership {
             return None;
         }
         let known = self.known();
-        let own = known.certificate()?;
+        let own = self.issuing(&known).ok()?;
         // Somebody else's mesh, or a certificate that does not hold, is not renewed.
         let judged = judge_chain(
             own.mesh,
@@ -112,7 +129,7 @@ impl Membership {
             now,
             &identity::verify,
         );
-        if judged.is_err() || !own.roles.issuer {
+        if judged.is_err() {
             return None;
         }
         let lock = self.shared.folder.lock().ok()?;
