@@ -1,12 +1,15 @@
 //! What can be written on the command line: the grammar and its help texts, nothing else. No value is interpreted
 //! here (that is `config`'s part) and nothing is done. `main` parses into [`Cli`]; `completions` and `man` read it.
 
+mod history;
+
 use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 
 use crate::config::{ColorWhen, Format};
+pub(crate) use history::{ExplainArgs, HistoryArgs, LogsArgs, ReportArgs, StatusArgs, TaskArgs};
 
 /// Run pipelines of sandboxed WebAssembly components.
 #[derive(Debug, Parser)]
@@ -56,6 +59,18 @@ pub(crate) enum Command {
     Plan(PlanArgs),
     /// Draw the pipeline
     Graph(GraphArgs),
+    /// Show a run as its graph: what each task is at, and where
+    Status(StatusArgs),
+    /// Show one task: who runs it, whether it was stolen, how far it is
+    Task(TaskArgs),
+    /// Show what a task wrote
+    Logs(LogsArgs),
+    /// Say why a task ran where it did, and why not elsewhere
+    Explain(ExplainArgs),
+    /// List the runs that there were
+    History(HistoryArgs),
+    /// Show one run, task by task
+    Report(ReportArgs),
     /// Look into the result cache, or shrink it
     #[command(subcommand)]
     Cache(CacheCommand),

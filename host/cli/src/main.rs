@@ -75,6 +75,7 @@ fn start(cli: Cli) -> (Outcome, Shown) {
                                 files,
                                 term,
                                 cwd,
+                                live: cmd::Live::default(),
                             },
                             cli.command,
                         ),
@@ -137,6 +138,7 @@ fn pipeline(command: &Command) -> Option<&PipelineArgs> {
         Command::Plan(args) => Some(&args.pipeline),
         Command::Graph(args) => Some(&args.pipeline),
         Command::Cache(CacheCommand::Why(args)) => Some(&args.pipeline),
+        Command::History(args) => Some(&args.pipeline),
         _ => None,
     }
 }
@@ -151,6 +153,12 @@ fn output(command: &Command) -> Option<OutputArgs> {
         Command::Validate(args) => args.output,
         Command::Plan(args) => args.output,
         Command::Doctor(args) => args.output,
+        Command::Status(args) => args.output,
+        Command::Task(args) => args.output,
+        Command::Logs(args) => args.output,
+        Command::Explain(args) => args.output,
+        Command::History(args) => args.output,
+        Command::Report(args) => args.output,
         Command::Cache(CacheCommand::Why(args)) => args.output,
         Command::Cache(
             CacheCommand::Stats { output }

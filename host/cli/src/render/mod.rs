@@ -1,7 +1,8 @@
 //! Everything that reaches the user's eyes or another program: machine output to stdout, everything else to stderr.
 //!
 //! `json.rs` names the documents, `convert.rs` fills them from the node's reports, `text.rs`, `board.rs`, `live.rs` and
-//! `graph.rs` turn documents into text, `diagnose.rs` shows errors, `escape.rs` keeps guests from driving the terminal.
+//! `graph.rs` turn documents into text; `past.rs`, `views.rs` and `past_text.rs` do the same for past runs, `reasons.rs`
+//! knows why a task went where, `diagnose.rs` shows errors, `escape.rs` keeps guests from driving the terminal.
 //! Nothing here starts work or decides an exit code.
 
 mod board;
@@ -12,11 +13,13 @@ pub(crate) mod graph;
 pub(crate) mod json;
 mod live;
 pub(crate) mod past;
+pub(crate) mod past_text;
 pub(crate) mod reasons;
 #[cfg(test)]
 mod schema;
 pub(crate) mod term;
 pub(crate) mod text;
+pub(crate) mod views;
 
 use std::fmt::Write as _;
 use std::io::Write;
