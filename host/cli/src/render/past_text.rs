@@ -89,16 +89,16 @@ fn numbers(counts: &Counts) -> String {
     }
 }
 
-/// `2h 5m ago`.
+/// `2h ago`: one unit is enough for finding a run.
 fn ago(started_ms: u64, now_ms: u64) -> String {
-    let passed = now_ms.saturating_sub(started_ms);
-    // Nobody wants the milliseconds of last week.
-    let grain = match passed {
-        0..60_000 => 1000,
-        60_000..3_600_000 => 60_000,
-        _ => 3_600_000,
+    let seconds = now_ms.saturating_sub(started_ms) / 1000;
+    let (count, unit) = match seconds {
+        0..60 => (seconds, "s"),
+        60..3600 => (seconds / 60, "m"),
+        3600..86_400 => (seconds / 3600, "h"),
+        _ => (seconds / 86_400, "d"),
     };
-    format!("{} ago", human_duration_ms(passed / grain * grain))
+    format!("{count}{unit} ago")
 }
 
 /// A run and what became of it, in one line.
@@ -124,7 +124,7 @@ pub(crate) fn history(term: &Term, doc: &HistoryDoc, now_ms: u64) -> Vec<String>
         let id = paint(&clean(&run.run), Tone::Quiet, term.err.color);
         let when = ago(run.started_ms, now_ms);
         let reach = reach_word(run.reach);
-        format!("{id}  {when:>9}  {reach:<5}  {}", run_line(run, term))
+        format!("{id}  {when:>8}  {reach:<5}  {}", run_line(run, term))
     });
     lines.collect()
 }

@@ -105,7 +105,7 @@ fn history_says_how_many_ran_where() {
     assert_eq!(
         history(&Term::plain(100), &doc, 1_000_000 + 7_300_000),
         [
-            "01jrun     2h ago  swarm  ci passed in 12s: 2 passed, 1 cached; elsewhere: 2 on dave-macbook"
+            "01jrun    2h ago  swarm  ci passed in 12.0s: 2 passed, 1 cached; elsewhere: 2 on dave-macbook"
         ]
     );
 }
@@ -139,7 +139,7 @@ fn a_report_has_a_line_a_task_with_why_it_ran_there() {
     assert_eq!(
         report(&Term::plain(100), &doc),
         [
-            "ci passed in 12s: 2 passed, 1 cached; elsewhere: 2 on dave-macbook (swarm, 01jrun)",
+            "ci passed in 12.0s: 2 passed, 1 cached; elsewhere: 2 on dave-macbook (swarm, 01jrun)",
             "○ lint   cache",
             "✓ build  dave-macbook         3.2s  dave-macbook took it; offered 2 times, declined 1 time",
         ]
@@ -223,7 +223,7 @@ fn the_status_line_of_the_design_with_and_without_glyphs() {
         lines,
         [
             "lint ✓ → test ✓ → build ⚡dave-macbook → deploy ⏳",
-            "ci running in 4s: 2/4 ended, 2 passed (mesh, 01jrun)",
+            "ci running in 4.0s: 2/4 ended, 2 passed (mesh, 01jrun)",
         ]
     );
     let ascii = Term {
