@@ -17,7 +17,7 @@ pub(crate) struct HistoryArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct ReportArgs {
-    /// A run, or how its name begins [default: the last one of this folder's pipeline, else of all]
+    /// A run, or how its name begins [default: one that goes on, else the last]
     pub(crate) run: Option<String>,
     #[command(flatten)]
     pub(crate) output: OutputArgs,

@@ -1,11 +1,11 @@
 //! What the commands about past runs share: opening the journal, and finding the run and the instances that are meant.
 //! It shows nothing.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use sykli_core::diagnostic::suggestion;
 use sykli_core::id::RunId;
-use sykli_node::journal::{Instance, Journal, Noted, Run};
+use sykli_node::journal::{Instance, Journal, Noted, Run, RunState};
 use sykli_node::views::TaskView;
 
 use super::{Context, locate};
@@ -25,7 +25,8 @@ pub(super) fn pipeline_file(context: &Context, args: &PipelineArgs) -> Result<Pa
     Ok(std::path::absolute(&path).unwrap_or(path))
 }
 
-/// The run that is meant: by its name or how that begins; else the last one of this folder's pipeline, else of all.
+/// The run that is meant: by its name or how that begins; else of this folder's pipeline, or else of all, one that goes
+/// on or the last.
 pub(super) fn chosen(
     context: &Context,
     journal: &Journal,
@@ -39,14 +40,22 @@ pub(super) fn chosen(
                 from: None,
             };
             let here = pipeline_file(context, &none).ok();
-            here.and_then(|file| journal.last_run(Some(&file)))
-                .or_else(|| journal.last_run(None))
+            here.and_then(|file| latest(journal, Some(&file)))
+                .or_else(|| latest(journal, None))
                 .ok_or_else(|| {
                     CliError::usage("history::no-run", "nothing has been run yet")
                         .hint("`sykli run` runs a pipeline")
                 })
         }
     }
+}
+
+/// One that goes on, else the last.
+fn latest(journal: &Journal, file: Option<&Path>) -> Option<Run> {
+    let mut unfinished = journal.unfinished(file).into_iter();
+    unfinished
+        .find(|run| run.state == RunState::Running)
+        .or_else(|| journal.last_run(file))
 }
 
 fn named(journal: &Journal, name: &str) -> Result<Run, CliError> {
