@@ -3,6 +3,7 @@
 
 mod node;
 mod mesh;
+mod history;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -15,6 +16,7 @@ pub(crate) use mesh::{
     Ceiling, IdArgs, InviteArgs, InvitedRole, JoinArgs, MeshCommand, PeerArgs, PeersArgs,
     PeersCommand, RevokeArgs,
 };
+pub(crate) use history::{ExplainArgs, HistoryArgs, LogsArgs, ReportArgs, StatusArgs, TaskArgs};
 
 /// Run pipelines of sandboxed WebAssembly components.
 #[derive(Debug, Parser)]
@@ -64,6 +66,18 @@ pub(crate) enum Command {
     Plan(PlanArgs),
     /// Draw the pipeline
     Graph(GraphArgs),
+    /// Show a run as its graph: what each task is at, and where
+    Status(StatusArgs),
+    /// Show one task: who runs it, whether it was stolen, how far it is
+    Task(TaskArgs),
+    /// Show what a task wrote
+    Logs(LogsArgs),
+    /// Say why a task ran where it did, and why not elsewhere
+    Explain(ExplainArgs),
+    /// List the runs that there were
+    History(HistoryArgs),
+    /// Show one run, task by task
+    Report(ReportArgs),
     /// Look into the result cache, or shrink it
     #[command(subcommand)]
     Cache(CacheCommand),

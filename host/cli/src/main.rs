@@ -77,6 +77,7 @@ fn start(cli: Cli) -> (Outcome, Shown) {
                                 files,
                                 term,
                                 cwd,
+                                live: cmd::Live::default(),
                             },
                             cli.command,
                         ),
@@ -140,6 +141,7 @@ fn pipeline(command: &Command) -> Option<&PipelineArgs> {
         Command::Plan(args) => Some(&args.pipeline),
         Command::Graph(args) => Some(&args.pipeline),
         Command::Cache(CacheCommand::Why(args)) => Some(&args.pipeline),
+        Command::History(args) => Some(&args.pipeline),
         _ => None,
     }
 }
@@ -157,6 +159,12 @@ fn output(command: &Command) -> Option<OutputArgs> {
         Command::Mesh(command) => command.output(),
         Command::Peers(args) => args.output(),
         Command::Doctor(args) => args.output,
+        Command::Status(args) => args.output,
+        Command::Task(args) => args.output,
+        Command::Logs(args) => args.output,
+        Command::Explain(args) => args.output,
+        Command::History(args) => args.output,
+        Command::Report(args) => args.output,
         Command::Cache(CacheCommand::Why(args)) => args.output,
         Command::Cache(
             CacheCommand::Stats { output }

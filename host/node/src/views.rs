@@ -426,3 +426,124 @@ pub struct Piece {
     /// Raw bytes: escape sequences are the renderer's to strip.
     pub bytes: Vec<u8>,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sykli_core::id::{Attempt, Digest, TaskId};
+    use sykli_core::machine::Step;
+    use sykli_core::run::Counts;
+    use sykli_core::snapshot::{RunningSnapshot, TaskSnapshot};
+    use sykli_core::time::Tick;
+
+    fn counts(total: u32, running: u32, passed: u32) -> InstanceCounts {
+        InstanceCounts {
+            total,
+            running,
+            settled: Counts {
+                passed,
+                ..Counts::default()
+            },
+            ..InstanceCounts::default()
+        }
+    }
+
+    fn task(name: &str, index: usize, counts: InstanceCounts) -> TaskSnapshot {
+        TaskSnapshot {
+            name: name.to_owned(),
+            index,
+            state: counts.state(),
+            counts,
+            retried: 0,
+            elapsed_ms: None,
+            busy_ms: 0,
+        }
+    }
+
+    /// `build` has begun on one node after another declined it; a second attempt of it is long gone.
+    fn picture() -> Snapshot {
+        let step = |attempt, peer, what| Step {
+            at: Tick(1),
+            attempt: Attempt(attempt),
+            peer: NodeId([peer; 32]),
+            what,
+        };
+        let running = RunningSnapshot {
+            task: TaskId(1),
+            label: "build[1/2]".to_owned(),
+            digest: Digest::of(b""),
+            attempt: Attempt(2),
+            elapsed_ms: 5,
+            done: 0,
+            total: 0,
+            message: String::new(),
+        };
+        let steps = vec![
+            step(1, 8, StepKind::Accepted),
+            step(2, 9, StepKind::Accepted),
+            step(2, 9, StepKind::Started),
+        ];
+        Snapshot {
+            elapsed_ms: 70,
+            stopping: None,
+            status: None,
+            counts: counts(3, 1, 1),
+            tasks: vec![
+                task("lint", 0, counts(1, 0, 1)),
+                task("build", 1, counts(2, 1, 0)),
+            ],
+            running: vec![running],
+            failures: Vec::new(),
+            journeys: [(TaskId(1), steps)].into(),
+        }
+    }
+
+    #[test]
+    fn a_run_that_goes_on_names_the_node_that_has_the_attempt() {
+        let planned = [PlannedTask {
+            name: "build".to_owned(),
+            instances: 2,
+            selected: 2,
+            after: vec!["lint".to_owned()],
+        }];
+        let name = |node: &NodeId| NodeRef {
+            id: node.to_string(),
+            name: format!("node-{}", node.0[0]),
+        };
+        let view = RunView::live(("r", "p", Mode::Swarm), 3, &planned, &picture(), &name);
+        assert_eq!(
+            (view.standing, view.elapsed_ms),
+            (Standing::Running, Some(70))
+        );
+        let build = &view.tasks[1];
+        assert_eq!(
+            (build.standing, &build.after[..]),
+            (Standing::Running, &["lint".to_owned()][..])
+        );
+        assert_eq!(build.on.len(), 1);
+        assert_eq!(build.on[0].name, "node-9");
+        assert_eq!(view.tasks[0].standing, Standing::Passed);
+        assert!(view.tasks[0].on.is_empty());
+        let text = serde_json::to_string(&view).unwrap_or_default();
+        assert_eq!(serde_json::from_str::<RunView>(&text).ok(), Some(view));
+    }
+
+    #[test]
+    fn a_task_on_its_way_stands_where_its_last_step_left_it() {
+        let node = NodeRef {
+            id: "1".to_owned(),
+            name: "dave".to_owned(),
+        };
+        let at = |what: StepKind| {
+            TaskView::on_its_way("r", ("build", "build"), &[(2, node.clone(), what)])
+        };
+        let offered = at(StepKind::Pending);
+        assert_eq!((offered.standing, offered.attempt), (Standing::Offered, 2));
+        assert_eq!(at(StepKind::Started).executor, Some(node.clone()));
+        let lost = at(StepKind::Lost {
+            why: None,
+            after_ms: 1,
+        });
+        assert_eq!((lost.standing, lost.executor), (Standing::Waiting, None));
+    }
+}

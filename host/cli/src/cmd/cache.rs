@@ -13,7 +13,8 @@ use crate::render::term::{Tone, paint};
 use crate::render::text::plural;
 use crate::render::{self, convert, escape};
 
-fn open(context: &Context) -> Result<Store, CliError> {
+/// The store, or why it cannot be used.
+pub(super) fn open(context: &Context) -> Result<Store, CliError> {
     Store::open(&context.resolved.settings.dirs.cache).map_err(|error| store_error(&error))
 }
 

@@ -6,19 +6,29 @@ mod cache;
 mod config;
 mod doctor;
 mod exec;
+mod explain;
 mod graph;
 mod id;
 mod init;
 mod launch;
 mod mesh;
+mod history;
+mod live;
+mod logs;
 mod new;
 mod node;
 mod pages;
 mod peers;
+mod past;
 mod plan;
+mod report;
 mod run;
+mod status;
+mod task;
 mod template;
 mod validate;
+
+pub(crate) use live::Live;
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -45,9 +55,18 @@ pub(crate) struct Context {
     pub(crate) files: Files,
     pub(crate) term: Term,
     pub(crate) cwd: PathBuf,
+    pub(crate) live: Live,
 }
 
 impl Context {
+    /// What stdout can show, for renderers that write there.
+    pub(crate) fn stdout_term(&self) -> Term {
+        Term {
+            err: self.term.out,
+            ..self.term
+        }
+    }
+
     /// How results are written.
     pub(crate) fn format(&self) -> Format {
         self.resolved.settings.format
@@ -78,6 +97,12 @@ pub(crate) fn dispatch(context: &Context, command: Command) -> Outcome {
         Command::Validate(args) => validate::validate(context, &args),
         Command::Plan(args) => plan::plan(context, &args),
         Command::Graph(args) => graph::graph(context, &args),
+        Command::Status(args) => status::status(context, &args),
+        Command::Task(args) => task::task(context, &args),
+        Command::Logs(args) => logs::logs(context, &args),
+        Command::Explain(args) => explain::explain(context, &args),
+        Command::History(args) => history::history(context, &args),
+        Command::Report(args) => report::report(context, &args),
         Command::Cache(CacheCommand::Stats { .. }) => cache::stats(context),
         Command::Cache(CacheCommand::Gc { max, .. }) => cache::gc(context, max.as_deref()),
         Command::Cache(CacheCommand::Why(args)) => cache::why(context, &args),

@@ -402,3 +402,114 @@ impl Board {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::render::past::NodeDoc;
+
+    fn node(name: &str) -> NodeDoc {
+        NodeDoc {
+            id: "12D3KooW".to_owned(),
+            name: name.to_owned(),
+        }
+    }
+
+    fn step(label: &str, on: &str, step: StepName, message: &str) -> Event {
+        Event::TaskStep {
+            task: "build".into(),
+            label: label.into(),
+            step: StepDoc {
+                attempt: 1,
+                node: node(on),
+                step,
+                reason: None,
+                message: message.to_owned(),
+                hints: Vec::new(),
+            },
+        }
+    }
+
+    fn passed(label: &str, on: &str) -> Event {
+        Event::TaskSettled(Instance {
+            task: "build".into(),
+            label: label.into(),
+            state: State::Passed,
+            attempts: Some(1),
+            wall_ms: 2000,
+            fuel: 1,
+            digest: None,
+            output: None,
+            failure: None,
+            warnings: Vec::new(),
+            node: Some(node(on)),
+        })
+    }
+
+    fn board(instances: u32, verbose: bool) -> Board {
+        let mut board = Board::new(Term::plain(80), verbose);
+        let task = PlannedTask {
+            name: "build".to_owned(),
+            instances,
+            selected: instances,
+            after: Vec::new(),
+        };
+        board.planned(&[task]);
+        board
+    }
+
+    #[test]
+    fn what_runs_elsewhere_says_where_when_it_begins_is_lost_and_ends() {
+        let mut board = board(1, false);
+        let offered = step("build", "dave", StepName::Offered, "offered to dave");
+        assert!(board.apply(&offered).is_empty());
+        let started = step("build", "da\u{1b}[2Jve", StepName::Started, "began");
+        assert_eq!(board.apply(&started), ["build ⚡dave"]);
+        assert_eq!(board.running()[0].1.on.as_deref(), Some("dave"));
+        let other = step("build", "erin", StepName::Lost, "lost on erin");
+        assert_eq!(board.apply(&other), ["warning: build: lost on erin"]);
+        assert_eq!(board.running().len(), 1, "dave has it still");
+        let lost = step("build", "dave", StepName::Lost, "lost on dave");
+        board.apply(&lost);
+        assert!(board.running().is_empty());
+        board.apply(&step("build", "erin", StepName::Started, "began"));
+        assert_eq!(
+            board.apply(&passed("build", "erin")),
+            ["✓ build in 2.0s on erin"]
+        );
+    }
+
+    #[test]
+    fn of_many_instances_their_number_is_told_and_each_only_when_asked() {
+        for verbose in [false, true] {
+            let mut board = board(2, verbose);
+            let started = board.apply(&step("build[1/2]", "dave", StepName::Started, "began"));
+            let declined = step(
+                "build[2/2]",
+                "dave",
+                StepName::Declined,
+                "dave declined: busy",
+            );
+            let declined = board.apply(&declined);
+            let (begun, why) = match verbose {
+                false => (vec![], vec![]),
+                true => (
+                    vec!["build[1/2] ⚡dave"],
+                    vec!["build[2/2] │ dave declined: busy"],
+                ),
+            };
+            assert_eq!(
+                (started, declined),
+                (
+                    begun.into_iter().map(str::to_owned).collect(),
+                    why.into_iter().map(str::to_owned).collect(),
+                )
+            );
+            board.apply(&passed("build[1/2]", "dave"));
+            let last = board.apply(&passed("build[2/2]", "erin"));
+            let row = last.last().map(String::as_str).unwrap_or_default();
+            assert!(row.starts_with("✓ build: 2 instances in "), "{row}");
+            assert!(row.ends_with(" on dave (1), erin (1)"), "{row}");
+        }
+    }
+}

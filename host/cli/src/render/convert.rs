@@ -61,13 +61,11 @@ impl Converter {
                 run,
                 pipeline,
                 tasks,
-            } => {
-                vec![Event::Planned {
-                    run,
-                    pipeline,
-                    tasks: tasks.into_iter().map(planned).collect(),
-                }]
-            }
+            } => vec![Event::Planned {
+                run,
+                pipeline,
+                tasks: tasks.into_iter().map(planned).collect(),
+            }],
             RunEvent::TaskStarted {
                 task,
                 label,
@@ -94,15 +92,13 @@ impl Converter {
                 done,
                 total,
                 message,
-            } => {
-                vec![Event::TaskProgress {
-                    task,
-                    label,
-                    done,
-                    total,
-                    message,
-                }]
-            }
+            } => vec![Event::TaskProgress {
+                task,
+                label,
+                done,
+                total,
+                message,
+            }],
             RunEvent::TaskOutput {
                 task,
                 label,
@@ -123,11 +119,7 @@ impl Converter {
                 fields: fields.into_iter().collect(),
             }],
             RunEvent::TaskSettled(settled) => self.settled(*settled),
-            RunEvent::Snapshot(snapshot) => vec![Event::Progress {
-                counts: counts(snapshot.counts.settled),
-                running: snapshot.counts.running,
-                total: snapshot.counts.total,
-            }],
+            RunEvent::Snapshot(snapshot) => vec![progress(&snapshot)],
             // The command sums the run up itself: it knows the exported files.
             RunEvent::Finished { .. } => Vec::new(),
         }
@@ -202,6 +194,14 @@ fn stream(stream: events::Stream) -> Stream {
     }
 }
 
+fn progress(snapshot: &events::Snapshot) -> Event {
+    Event::Progress {
+        counts: counts(snapshot.counts.settled),
+        running: snapshot.counts.running,
+        total: snapshot.counts.total,
+    }
+}
+
 /// A building crate's event.
 pub(crate) fn build_event(event: BuildEvent) -> Event {
     match event {
@@ -247,7 +247,8 @@ fn status(outcome: RunOutcome) -> Status {
     }
 }
 
-fn counts(counts: events::Counts) -> Counts {
+/// Instances by how they ended.
+pub(crate) fn counts(counts: events::Counts) -> Counts {
     Counts {
         passed: counts.passed,
         cached: counts.cached,

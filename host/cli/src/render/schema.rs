@@ -1,4 +1,4 @@
-//! The published schemas under `docs/schema/` are what the types in `json.rs` say: this test fails when they differ, and
+//! The published schemas under `docs/schema/` are what the types in `json.rs` and `past.rs` say: this test fails when they differ, and
 //! writes them when `SYKLI_BLESS` is set. Tests only.
 
 use std::path::Path;
@@ -6,7 +6,7 @@ use std::path::Path;
 use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
 
-use super::json;
+use super::{json, past};
 use sykli_node::control::api;
 
 fn check<T: JsonSchema>(name: &str, wrong: &mut Vec<String>) {
@@ -67,6 +67,12 @@ fn the_published_schemas_are_those_of_the_types() {
     check::<json::mesh::MeshDoc>("mesh", &mut wrong);
     check::<json::mesh::InviteDoc>("invite", &mut wrong);
     check::<json::mesh::PeerListsDoc>("peer-lists", &mut wrong);
+    check::<past::HistoryDoc>("history", &mut wrong);
+    check::<past::ReportDoc>("report", &mut wrong);
+    check::<past::StatusDoc>("status", &mut wrong);
+    check::<past::TaskDoc>("task", &mut wrong);
+    check::<past::LogsDoc>("logs", &mut wrong);
+    check::<past::ExplainDoc>("explain", &mut wrong);
     assert!(
         wrong.is_empty(),
         "SYKLI_BLESS=1 cargo test -p sykli schemas writes: {wrong:?}"
