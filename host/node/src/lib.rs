@@ -19,6 +19,7 @@ pub mod workspace;
 
 // The parts that run things.
 pub mod build;
+pub mod bundle;
 pub mod events;
 pub mod exec;
 pub mod filter;

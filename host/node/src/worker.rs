@@ -26,11 +26,11 @@ use crate::run::outputs::{self, Kept, OutputError};
 use crate::store::{InputFault, InputFaults, NewResult, Record, StoreError};
 
 /// Files a task may create.
-const OUTPUT_ENTRIES: u32 = 100_000;
+pub(crate) const OUTPUT_ENTRIES: u32 = 100_000;
 /// Bytes kept of each of a task's output streams.
 const STDIO_BYTES: u64 = 1 << 20;
 /// Bytes of each stream that are looked at for the tail of a report.
-const STREAM_BYTES: u64 = 1 << 30;
+pub(crate) const STREAM_BYTES: u64 = 1 << 30;
 
 /// What one attempt came to.
 pub(crate) struct Attempted {
