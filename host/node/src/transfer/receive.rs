@@ -6,7 +6,9 @@
 use std::collections::{HashSet, VecDeque};
 
 use bytes::Bytes;
-use sykli_core::blob::{Ask, FrameError, HEADER_BYTES, Header, PART_BYTES, Part, Reply, Want};
+use sykli_core::blob::{
+    Ask, FrameError, HEADER_BYTES, Header, PART_BYTES, Part, Reply, Side, Want,
+};
 use sykli_core::id::Digest;
 use sykli_core::manifest::{MAX_MANIFEST_BYTES, Manifest};
 
@@ -150,7 +152,7 @@ impl Receiver {
         tools: &mut Tools,
     ) -> Result<(), TransferError> {
         while let Some((header, rest)) = frames.split_first_chunk::<HEADER_BYTES>() {
-            let header = Header::decode(*header)?;
+            let header = Header::decode(Side::Provider, *header)?;
             let Some((body, rest)) = rest.split_at_checked(header.body_bytes()) else {
                 break;
             };

@@ -2,9 +2,10 @@
 
 use super::support::*;
 use crate::store::Tracer;
+use crate::transfer::pace::Asks;
 use crate::transfer::{Bounds, Fair, Root, TransferError, fetch};
 use futures::io::{AsyncReadExt, AsyncWriteExt};
-use sykli_core::blob::{Encoding, PART_BYTES, Part, Reply};
+use sykli_core::blob::{Ask, Encoding, PART_BYTES, Part, Reply};
 use sykli_core::consent::{LostWhy, Offence};
 use sykli_core::id::Digest;
 use sykli_runtime::Source;
@@ -25,14 +26,21 @@ fn frames(replies: &[Reply<'_>]) -> Vec<u8> {
     out
 }
 
-/// What becomes of a requester that is sent these bytes, whatever it asks. The liar stays connected.
-async fn sent(bytes: Vec<u8>, root: Digest, bounds: Bounds) -> TransferError {
+/// What becomes of a requester that is sent these bytes, the first of them when it asks for the tree, the others when
+/// it asks for its files. The liar stays connected.
+async fn sent(tree: Vec<u8>, files: Vec<u8>, root: Digest, bounds: Bounds) -> TransferError {
     let (_dir, store) = store();
-    let (here, mut there) = pair(1 << 20);
+    let (here, there) = pair(1 << 20);
     let liar = async move {
+        let (reader, mut writer) = there.split();
+        let mut asks = Asks::new(reader);
+        let mut answers = [tree, files].into_iter();
         // A requester that hangs up early is what is hoped for.
-        let _ = there.write_all(&bytes).await;
-        let _ = there.read_to_end(&mut Vec::new()).await;
+        while let Ok(ask) = asks.next().await {
+            if matches!(ask, Ask::Want(_)) {
+                let _ = writer.write_all(&answers.next().unwrap_or_default()).await;
+            }
+        }
     };
     let fair = Fair::new(1);
     let fetching = async {
@@ -63,50 +71,49 @@ fn tree_of(file: Vec<u8>) -> (Digest, Vec<u8>) {
 #[tokio::test]
 async fn wrong_bytes_are_told_from_too_many() {
     let (root, tree) = tree_of(text(1000));
-    let tree = Reply::Whole(part(&tree));
+    let tree = frames(&[Reply::Whole(part(&tree))]);
     let (text, long, short) = (text(1000), text(1001), text(999));
     let other = noise(1000);
     let file = Reply::Whole(part(&text));
-    let cases: [(&str, Vec<Reply<'_>>, &str); 8] = [
+    let cases: [(&str, Vec<Reply<'_>>, &str); 7] = [
         (
             "other content",
-            vec![tree, Reply::Whole(part(&other))],
+            vec![Reply::Whole(part(&other))],
             "transfer::wrong",
         ),
         (
             "a longer file than the tree says",
-            vec![tree, Reply::Whole(part(&long))],
+            vec![Reply::Whole(part(&long))],
             "transfer::oversize",
         ),
         (
             "a shorter one",
-            vec![tree, Reply::Whole(part(&short))],
+            vec![Reply::Whole(part(&short))],
             "transfer::wrong",
         ),
-        ("no tree", vec![file], "transfer::wrong"),
         (
             "more than was asked for",
-            vec![tree, tree],
+            vec![file, file],
             "transfer::oversize",
         ),
         (
             "content of nothing",
-            vec![tree, Reply::Data(part(&text))],
+            vec![file, Reply::Data(part(&text))],
             "transfer::oversize",
         ),
         (
             "an outline of nothing",
-            vec![tree, Reply::Outline(&[0; 32])],
+            vec![Reply::Outline(&[0; 32])],
             "transfer::malformed",
         ),
         (
             "a large blob for a small file",
-            vec![tree, Reply::Blob { size: 1 << 30 }],
+            vec![Reply::Blob { size: 1 << 30 }],
             "transfer::oversize",
         ),
     ];
     for (what, replies, code) in cases {
-        let error = sent(frames(&replies), root, NO_BOUND).await;
+        let error = sent(tree.clone(), frames(&replies), root, NO_BOUND).await;
         assert_eq!(error.code(), code, "{what}: {error}");
         let offence = if code == "transfer::oversize" {
             Offence::Oversize
@@ -117,20 +124,25 @@ async fn wrong_bytes_are_told_from_too_many() {
         assert!(!error.is_resumable(), "{what}");
         assert_eq!(error.lost(), LostWhy::Bundle);
     }
+    let no_tree = frames(&[Reply::Whole(part(&text))]);
+    let error = sent(no_tree, Vec::new(), root, NO_BOUND).await;
+    assert_eq!(error.code(), "transfer::wrong");
 }
 
 #[tokio::test]
 async fn what_an_honest_peer_may_say_is_no_offence() {
     let (root, tree) = tree_of(text(1000));
-    let tree = Reply::Whole(part(&tree));
-    for (replies, code) in [
-        (vec![Reply::Refused], "transfer::refused"),
-        (vec![Reply::Gone], "transfer::gone"),
-        (vec![tree, Reply::Gone], "transfer::gone"),
-        (vec![tree, Reply::Over], "transfer::capped"),
+    let tree = frames(&[Reply::Whole(part(&tree))]);
+    for (reply, code) in [
+        (Reply::Refused, "transfer::refused"),
+        (Reply::Gone, "transfer::gone"),
+        (Reply::Over, "transfer::capped"),
     ] {
-        let error = sent(frames(&replies), root, NO_BOUND).await;
-        assert_eq!((error.code(), error.offence()), (code, None));
+        let reply = frames(&[reply]);
+        for (tree, file) in [(reply.clone(), Vec::new()), (tree.clone(), reply)] {
+            let error = sent(tree, file, root, NO_BOUND).await;
+            assert_eq!((error.code(), error.offence()), (code, None));
+        }
     }
 }
 
@@ -146,29 +158,36 @@ async fn a_flipped_bit_in_a_large_blob_is_found_in_its_group() {
         let blob = Reply::Blob {
             size: file.len() as u64,
         };
-        frames(&[Reply::Whole(part(&tree)), blob, Reply::Outline(outline)])
+        frames(&[blob, Reply::Outline(outline)])
     };
+    let tree = frames(&[Reply::Whole(part(&tree))]);
     let mut flipped = outline.bytes().to_vec();
     flipped[50] ^= 4;
-    let error = sent(begin(&flipped), root, NO_BOUND).await;
+    let error = sent(tree.clone(), begin(&flipped), root, NO_BOUND).await;
     assert_eq!(
         error.code(),
         "transfer::wrong",
         "an outline that leads elsewhere"
     );
     let too_long = [outline.bytes(), &[0; 32]].concat();
-    let error = sent(begin(&too_long), root, NO_BOUND).await;
+    let error = sent(tree.clone(), begin(&too_long), root, NO_BOUND).await;
     assert_eq!(error.code(), "transfer::oversize");
     let mut first = file[..PART_BYTES].to_vec();
     first[9] ^= 1;
     let bytes = [begin(outline.bytes()), frames(&[Reply::Data(part(&first))])].concat();
-    let error = sent(bytes, root, NO_BOUND).await;
+    let error = sent(tree.clone(), bytes, root, NO_BOUND).await;
     assert!(
         matches!(error, TransferError::Wrong(of) if of == digest),
         "{error}"
     );
     let short = frames(&[Reply::Data(part(&file[..1000]))]);
-    let error = sent([begin(outline.bytes()), short].concat(), root, NO_BOUND).await;
+    let error = sent(
+        tree,
+        [begin(outline.bytes()), short].concat(),
+        root,
+        NO_BOUND,
+    )
+    .await;
     assert_eq!(
         error.code(),
         "transfer::malformed",
@@ -189,8 +208,9 @@ async fn bombs_and_vast_windows_are_refused_by_their_announcement() {
             len: PART_BYTES as u32,
             bytes,
         };
-        let bytes = frames(&[Reply::Whole(part(&tree)), Reply::Whole(part_of_it)]);
-        assert_eq!(sent(bytes, root, NO_BOUND).await.code(), "transfer::wrong");
+        let tree = frames(&[Reply::Whole(part(&tree))]);
+        let error = sent(tree, frames(&[Reply::Whole(part_of_it)]), root, NO_BOUND).await;
+        assert_eq!(error.code(), "transfer::wrong");
     }
 }
 
@@ -198,13 +218,16 @@ async fn bombs_and_vast_windows_are_refused_by_their_announcement() {
 async fn a_sender_beyond_the_cap_is_cut_off_before_it_has_sent_it() {
     let (root, tree) = tree_of(noise(100_000));
     let file = noise(100_000);
-    let replies = frames(&[Reply::Whole(part(&tree)), Reply::Whole(part(&file))]);
+    let (tree, file) = (
+        frames(&[Reply::Whole(part(&tree))]),
+        frames(&[Reply::Whole(part(&file))]),
+    );
     let bounds = Bounds {
         cap: tree.len() as u64 + 50_000,
         ..NO_BOUND
     };
     // Nothing of the file but its announcement.
-    let error = sent(replies[..tree.len() + 30].to_vec(), root, bounds).await;
+    let error = sent(tree.clone(), file[..30].to_vec(), root, bounds).await;
     assert_eq!(
         (error.code(), error.offence()),
         ("transfer::oversize", Some(Offence::Oversize))
@@ -213,7 +236,7 @@ async fn a_sender_beyond_the_cap_is_cut_off_before_it_has_sent_it() {
         raw_cap: 50_000,
         ..NO_BOUND
     };
-    let error = sent(replies, root, bounds).await;
+    let error = sent(tree, file, root, bounds).await;
     assert_eq!(
         error.code(),
         "transfer::capped",
@@ -230,7 +253,7 @@ async fn lengths_are_refused_before_anything_is_awaited_or_allocated() {
         [0x02, 40, 0, 0, 0],
         [0x99, 0, 0, 0, 0],
     ] {
-        let error = sent(header.to_vec(), root, NO_BOUND).await;
+        let error = sent(header.to_vec(), Vec::new(), root, NO_BOUND).await;
         assert_eq!(
             (error.code(), error.offence()),
             ("transfer::malformed", Some(Offence::Malformed))

@@ -55,7 +55,7 @@ async fn wherever_it_breaks_no_verified_group_is_sent_again() {
         2 * frame - 1,
         2 * frame + 600,
     ];
-    let near_the_end = [4 * part + 4000, 4 * frame + 5500, cost as usize - 1];
+    let near_the_end = [4 * part + 4000, cost as usize - 20, cost as usize - 1];
     for after in offsets.into_iter().chain(near_the_end) {
         let dir = tempfile::tempdir().unwrap();
         let first = {
