@@ -175,6 +175,15 @@ pub enum Reply<'a> {
     Over,
 }
 
+/// Whose frames are read: each side has kinds of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// Who asks.
+    Requester,
+    /// Who answers.
+    Provider,
+}
+
 /// Which frame follows, and how long its body is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header {
@@ -183,16 +192,23 @@ pub struct Header {
 }
 
 impl Header {
-    /// Reads a header.
+    /// Reads a header that `side` sent.
     ///
     /// # Errors
-    /// Where there is no such kind, or none of its bodies is that long.
-    pub fn decode(bytes: [u8; HEADER_BYTES]) -> Result<Header, FrameError> {
+    /// Where that side has no such kind, or none of its bodies is that long.
+    pub fn decode(side: Side, bytes: [u8; HEADER_BYTES]) -> Result<Header, FrameError> {
         let [kind, len @ ..] = bytes;
         let len = u32::from_le_bytes(len);
         let long = len as usize;
         let multiple =
             |of: usize, most: usize| long > 0 && long.is_multiple_of(of) && long / of <= most;
+        let of = match kind {
+            REQUEST | WANT | END => Side::Requester,
+            _ => Side::Provider,
+        };
+        if of != side {
+            return Err(FrameError::Kind(kind));
+        }
         let fits = match kind {
             REQUEST => (10..=9 + MAX_RUN_ID_BYTES).contains(&long),
             WANT => multiple(WANT_BYTES, MAX_WANTS),
@@ -399,7 +415,11 @@ pub fn check_frame(bytes: &[u8]) {
     let Some((header, body)) = bytes.split_first_chunk::<HEADER_BYTES>() else {
         return;
     };
-    let Ok(header) = Header::decode(*header) else {
+    let sides = [Side::Requester, Side::Provider];
+    let mut headers = sides
+        .into_iter()
+        .filter_map(|side| Header::decode(side, *header).ok());
+    let (Some(header), None) = (headers.next(), headers.next()) else {
         return;
     };
     let Some(body) = body.get(..header.body_bytes()) else {

@@ -189,10 +189,7 @@ impl Node {
         let inputs = inputs(&request, &cancel, &cut)?;
         let to_cancel = cancel.clone();
         let _listening = interrupt.listen(move |_| to_cancel.cancel());
-        let watch = Arc::new(Watch {
-            output,
-            tails: Tails::default(),
-        });
+        let watch = Arc::new(Watch::new(output));
         let observer: Arc<dyn Observer> = watch.clone();
         let mut outcome =
             Sandbox::new(engine.clone()).run(&component, &grant, inputs, observer, &cancel);
@@ -387,9 +384,31 @@ fn report(request: &ExecRequest, outcome: &Outcome, tails: &Tails) -> ExecReport
 }
 
 /// Passes on what a guest says.
-struct Watch {
+pub(crate) struct Watch {
     output: ExecOutput,
     tails: Tails,
+}
+
+impl Watch {
+    pub(crate) fn new(output: ExecOutput) -> Watch {
+        Watch {
+            output,
+            tails: Tails::default(),
+        }
+    }
+
+    /// Fills in the tails of a report.
+    pub(crate) fn fill(&self, report: &mut FailureReport) {
+        self.tails.fill(report);
+    }
+}
+
+impl ExecReport {
+    /// Notes that what the guest did well came to nothing.
+    pub(crate) fn fail(&mut self, code: &str, message: String, hint: &str) {
+        self.exit_code = 1;
+        self.failure = Some(failure::plain(code, message, vec![hint.to_owned()]));
+    }
 }
 
 impl Observer for Watch {

@@ -26,6 +26,7 @@ pub mod membership;
 // The parts that run things.
 pub mod build;
 pub mod control;
+pub mod bundle;
 pub mod events;
 pub mod exec;
 pub mod filter;

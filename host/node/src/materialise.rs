@@ -4,7 +4,7 @@
 //! all. Nothing is written through a symbolic link that leaves the project, nothing over the pipeline, a task's component
 //! or crate, `.git` or `.sykli`, and nothing that two tasks claim. What cannot be written is named with the reason, and
 //! the rest is written all the same. There is no sync: contents are compared again on the next run, so what a power cut
-//! tears is mended then. Called by the run loop when a run is over.
+//! tears is mended then. Called by the run loop when a run is over, and for the outputs of a bundle.
 
 mod temp;
 

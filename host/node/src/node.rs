@@ -11,6 +11,7 @@ use sykli_core::diagnostic::Diagnostic;
 use sykli_runtime::{Engine, EngineConfig, EngineError, LoadError};
 
 use crate::build::BuildError;
+use crate::bundle::BundleError;
 use crate::filter::FilterError;
 use crate::journal::{Journal, JournalError};
 use crate::ledger::LedgerError;
@@ -89,6 +90,9 @@ pub enum NodeError {
     /// A network rule of `exec` cannot be read.
     #[error(transparent)]
     Net(#[from] sykli_runtime::NetRuleError),
+    /// A bundle cannot be packed, or a file is none.
+    #[error(transparent)]
+    Bundle(#[from] BundleError),
     /// The project's files cannot be used.
     #[error(transparent)]
     Workspace(#[from] WorkspaceError),
@@ -138,6 +142,7 @@ impl NodeError {
             NodeError::Component { .. } => "component::unusable",
             NodeError::Folder { .. } => "exec::folder",
             NodeError::Net(_) => "exec::net",
+            NodeError::Bundle(error) => error.code(),
             NodeError::Workspace(error) => error.code(),
             NodeError::Store(error) => error.code(),
             NodeError::Journal(error) => error.code(),
@@ -169,6 +174,7 @@ impl NodeError {
                 vec!["build it, or name its crate with `crate = \"…\"` to have it built".to_owned()]
             }
             NodeError::Component { source, .. } => source.hint().into_iter().collect(),
+            NodeError::Bundle(error) => error.hints(),
             NodeError::Workspace(error) => vec![error.hint()],
             NodeError::Store(error) => vec![error.hint()],
             NodeError::Journal(error) => vec![error.hint()],
@@ -208,6 +214,7 @@ impl NodeError {
             | NodeError::Component { .. }
             | NodeError::Folder { .. }
             | NodeError::Net(_)
+            | NodeError::Bundle(_)
             | NodeError::Workspace(_)
             | NodeError::Store(_)
             | NodeError::Journal(_)

@@ -32,7 +32,7 @@ mod receive;
 mod send;
 mod serve;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -46,8 +46,9 @@ use crate::store::StoreError;
 
 pub use fair::Fair;
 pub use fetch::fetch;
-pub(crate) use pack::{Compressor, Unpacker, compressed_size};
-pub(crate) use reach::{Item, Kind, MAX_TREE_BYTES, Reach};
+pub use pack::compressed_size;
+pub(crate) use pack::{Compressor, Unpacker};
+pub(crate) use reach::{Item, Kind, Reach};
 pub use serve::serve;
 pub use sykli_core::blob::{Request, What};
 

@@ -129,7 +129,7 @@ impl Node {
 }
 
 /// By instance: whether it was asked about.
-fn wanted(context: &Context, task: Option<&str>) -> Result<Vec<bool>, NodeError> {
+pub(crate) fn wanted(context: &Context, task: Option<&str>) -> Result<Vec<bool>, NodeError> {
     let Some(name) = task else {
         return Ok(vec![true; context.plan.tasks.len()]);
     };

@@ -14,7 +14,7 @@ fn key(run: &str) -> LeaseKey {
 
 fn read(bytes: &[u8]) -> Result<Ask, FrameError> {
     let (header, body) = bytes.split_first_chunk().unwrap();
-    Header::decode(*header)?.ask(body)
+    Header::decode(Side::Requester, *header)?.ask(body)
 }
 
 #[test]
@@ -43,7 +43,11 @@ fn a_part_looks_like_this() {
     Reply::Whole(part).encode(&mut out);
     assert_eq!(out, b"\x11\x08\0\0\0\0\x03\0\0\0abc");
     let (header, body) = out.split_first_chunk().unwrap();
-    let header = Header::decode(*header).unwrap();
+    assert_eq!(
+        Header::decode(Side::Requester, *header),
+        Err(FrameError::Kind(0x11))
+    );
+    let header = Header::decode(Side::Provider, *header).unwrap();
     assert_eq!(header.reply(body).unwrap(), Reply::Whole(part));
     assert_eq!(header.ask(body), Err(FrameError::Kind(0x11)));
 }
@@ -52,7 +56,12 @@ fn a_part_looks_like_this() {
 fn a_length_is_held_against_its_kind_before_a_body_is_read() {
     let header = |kind: u8, len: usize| {
         let [a, b, c, d] = (len as u32).to_le_bytes();
-        Header::decode([kind, a, b, c, d])
+        let side = if kind < 0x10 {
+            Side::Requester
+        } else {
+            Side::Provider
+        };
+        Header::decode(side, [kind, a, b, c, d])
     };
     for (kind, good, bad) in [
         (REQUEST, vec![10, 73], vec![9, 74]),
@@ -107,7 +116,10 @@ fn the_size_of_a_large_blob_is_bounded_both_ways() {
         let mut out = Vec::new();
         Reply::Blob { size }.encode(&mut out);
         let (header, body) = out.split_first_chunk().unwrap();
-        Header::decode(*header).unwrap().reply(body).is_ok()
+        Header::decode(Side::Provider, *header)
+            .unwrap()
+            .reply(body)
+            .is_ok()
     };
     assert!(read(PART_BYTES as u64 + 1) && read(MAX_BLOB_BYTES));
     assert!(!read(PART_BYTES as u64) && !read(MAX_BLOB_BYTES + 1) && !read(u64::MAX));
@@ -138,7 +150,7 @@ proptest! {
         Ask::Want(wants.clone()).encode(&mut out);
         let (mut rest, mut read) = (&*out, Vec::new());
         while let Some((header, body)) = rest.split_first_chunk() {
-            let header = Header::decode(*header).unwrap();
+            let header = Header::decode(Side::Requester, *header).unwrap();
             check_frame(rest);
             let (body, after) = body.split_at(header.body_bytes());
             match header.ask(body).unwrap() {

@@ -3,7 +3,7 @@
 //! In this order, so that the cheap refusals come first: the project's files are listed, the pipeline expanded over
 //! them, the filter applied, crates built (or, for a mere look, only asked whether they are up to date), components and
 //! files digested. Components are loaded at the end, and only for a run: one that cannot run is refused before any
-//! other has. Called by `run`, `plan` and `why`.
+//! other has. Called by `run`, `plan`, `why` and `bundle`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -187,6 +187,11 @@ impl Node {
 }
 
 impl Opened {
+    /// Where the component of a declared task is, where that is known.
+    pub(crate) fn program(&self, task: usize) -> Option<&Path> {
+        self.programs.get(task)?.as_deref()
+    }
+
     /// Loads the component of every task that is part of the run, each once.
     pub(crate) fn load(
         &self,

@@ -65,17 +65,26 @@ impl Store {
             std::fs::write(outline_path(&path), bytes).ok()?;
             Some(file)
         });
-        let (path, file, resumable) = match opened {
-            Some(file) => (path, file, true),
-            None => {
-                let temp = self.temp()?;
-                let (file, path) = temp
-                    .keep()
-                    .map_err(|error| StoreError::io(error.file.path(), &error.error))?;
-                (path, file, false)
-            }
-        };
-        Ok(Arrival {
+        match opened {
+            Some(file) => Ok(self.arriving(digest, path, file, true)),
+            None => self.arrival_apart(digest),
+        }
+    }
+
+    /// Begins to receive a blob that leaves nothing behind where it does not come.
+    ///
+    /// # Errors
+    /// When no file can be made.
+    pub(crate) fn arrival_apart(&self, digest: Digest) -> Result<Arrival, StoreError> {
+        let temp = self.temp()?;
+        let (file, path) = temp
+            .keep()
+            .map_err(|error| StoreError::io(error.file.path(), &error.error))?;
+        Ok(self.arriving(digest, path, file, false))
+    }
+
+    fn arriving(&self, digest: Digest, path: PathBuf, file: File, resumable: bool) -> Arrival {
+        Arrival {
             store: self.clone(),
             digest,
             path,
@@ -83,7 +92,7 @@ impl Store {
             verified: 0,
             resumable,
             kept: false,
-        })
+        }
     }
 
     /// Goes on receiving a blob of which a beginning is here and right: at least one group, and not all.
@@ -95,15 +104,8 @@ impl Store {
         self.hold();
         let file = open(&path, false)?;
         let verified = beginning(&file, &outline)?;
-        let arrival = Arrival {
-            store: self.clone(),
-            digest: *digest,
-            path,
-            file,
-            verified,
-            resumable: true,
-            kept: false,
-        };
+        let mut arrival = self.arriving(*digest, path, file, true);
+        arrival.verified = verified;
         // A process that was killed may have left more behind than is right.
         arrival.file.set_len(verified).ok()?;
         (verified > 0 && verified < outline.size()).then_some((arrival, outline))

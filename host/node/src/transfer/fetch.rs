@@ -15,7 +15,7 @@ use super::pace::Pace;
 use super::receive::Receiver;
 use super::{Bounds, Fetched, Request, Root, TransferError};
 use crate::store::Store;
-use sykli_core::blob::{Ask, HEADER_BYTES, Header, PART_BYTES, PART_HEAD_BYTES};
+use sykli_core::blob::{Ask, HEADER_BYTES, Header, PART_BYTES, PART_HEAD_BYTES, Side};
 
 /// Room for the longest frame, and for some small ones before it.
 const INBOX_BYTES: usize = HEADER_BYTES + PART_HEAD_BYTES + PART_BYTES + 64 * 1024;
@@ -166,7 +166,7 @@ impl Inbox {
                 let Some(header) = rest.first_chunk::<HEADER_BYTES>() else {
                     break;
                 };
-                let body = Header::decode(*header)?.body_bytes();
+                let body = Header::decode(Side::Provider, *header)?.body_bytes();
                 self.end = Some(self.complete + HEADER_BYTES + body);
             }
             match self.end {

@@ -12,7 +12,7 @@ use futures::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, Sleep, sleep};
 
 use super::TransferError;
-use sykli_core::blob::{Ask, HEADER_BYTES, Header, MAX_WANTS};
+use sykli_core::blob::{Ask, FrameError, HEADER_BYTES, Header, MAX_WANTS, Side};
 
 /// What must move within the time.
 const STEP_BYTES: usize = 16 * 1024;
@@ -127,12 +127,9 @@ impl<R: AsyncRead + Unpin> Asks<R> {
         use futures::io::AsyncReadExt;
         let mut header = [0; HEADER_BYTES];
         self.reader.read_exact(&mut header).await?;
-        let header = Header::decode(header)?;
+        let header = Header::decode(Side::Requester, header)?;
         let body = self.room.get_mut(..header.body_bytes());
-        // A frame of the other side, and so longer than any of this one.
-        let body = body.ok_or(sykli_core::blob::FrameError::Body(
-            "a frame of the provider's",
-        ))?;
+        let body = body.ok_or(FrameError::Body("an ask longer than any"))?;
         self.reader.read_exact(body).await?;
         Ok(header.ask(body)?)
     }

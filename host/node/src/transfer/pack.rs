@@ -117,7 +117,7 @@ fn fits(frame: &[u8], len: usize) -> bool {
 ///
 /// # Errors
 /// When it cannot be read.
-pub(crate) fn compressed_size(source: &Source, level: i32) -> io::Result<u64> {
+pub fn compressed_size(source: &Source, level: i32) -> io::Result<u64> {
     let size = source.len();
     if size == 0 {
         return Ok(0);

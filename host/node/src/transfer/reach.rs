@@ -1,7 +1,7 @@
-//! What a manifest or a tree reaches, in one order: manifest, component, stdin, input trees, then their files.
+//! What a manifest or a tree reaches, in one order: manifest, input trees, component, stdin, then files of the trees.
 //!
 //! It learns as contents become known: a manifest names trees, a tree names files. Empty blobs are left out: everybody
-//! has them. A blob that is named twice comes twice; whoever walks knows what it has. Never reads anything. Called by
+//! has them. A blob that is named twice comes twice, as a tree first; whoever walks knows what it has. Never reads anything. Called by
 //! the requester's end of transfers, and by bundle files.
 
 use std::collections::{BTreeSet, VecDeque};
@@ -74,13 +74,11 @@ impl Reach {
 
     /// Learns what a manifest reaches.
     pub(crate) fn manifest(&mut self, manifest: &Manifest) {
-        let files = [Some(manifest.component), manifest.stdin];
-        let files = files.into_iter().flatten();
-        self.single
-            .extend(files.map(|digest| item(digest, Kind::File)));
         let trees: BTreeSet<Digest> = manifest.inputs.values().copied().collect();
-        self.single
-            .extend(trees.into_iter().map(|digest| item(digest, Kind::Tree)));
+        let trees = trees.into_iter().map(|digest| item(digest, Kind::Tree));
+        let files = [Some(manifest.component), manifest.stdin].into_iter();
+        let files = files.flatten().map(|digest| item(digest, Kind::File));
+        self.single.extend(trees.chain(files));
     }
 
     /// Learns what a tree reaches.

@@ -6,7 +6,9 @@
 use std::collections::{HashSet, VecDeque};
 
 use bytes::Bytes;
-use sykli_core::blob::{Ask, FrameError, HEADER_BYTES, Header, PART_BYTES, Part, Reply, Want};
+use sykli_core::blob::{
+    Ask, FrameError, HEADER_BYTES, Header, PART_BYTES, Part, Reply, Side, Want,
+};
 use sykli_core::id::Digest;
 use sykli_core::manifest::{MAX_MANIFEST_BYTES, Manifest};
 
@@ -37,18 +39,8 @@ enum Incoming {
 
 impl Incoming {
     fn digest(&self) -> Digest {
-        self.item().digest
-    }
-
-    fn item(&self) -> &Item {
         match self {
-            Incoming::Outline(item, ..) | Incoming::Data(item, ..) => item,
-        }
-    }
-
-    fn item_mut(&mut self) -> &mut Item {
-        match self {
-            Incoming::Outline(item, ..) | Incoming::Data(item, ..) => item,
+            Incoming::Outline(item, ..) | Incoming::Data(item, ..) => item.digest,
         }
     }
 }
@@ -100,7 +92,8 @@ impl Receiver {
             let Some(item) = self.reach.next() else {
                 break;
             };
-            if self.is_asked(item) || self.is_here(item)? {
+            // A tree is reached before anything that may be the same blob.
+            if self.asked.contains(&item.digest) || self.is_here(item)? {
                 continue;
             }
             let beginning = self.store.resume(&item.digest);
@@ -118,24 +111,6 @@ impl Receiver {
             Ask::Want(wants).encode(out);
         }
         Ok(())
-    }
-
-    /// Whether it is on its way. What it is looked at for then is the most that anybody asked for.
-    fn is_asked(&mut self, item: Item) -> bool {
-        if !self.asked.contains(&item.digest) {
-            return false;
-        }
-        if item.kind != Kind::File {
-            let expected = self.expected.iter_mut().map(|one| &mut one.item);
-            let incoming = self.incoming.as_mut().map(Incoming::item_mut);
-            let mut same = expected
-                .chain(incoming)
-                .filter(|one| one.digest == item.digest);
-            if let Some(same) = same.next() {
-                same.kind = item.kind;
-            }
-        }
-        true
     }
 
     /// Whether the store has it; what it reaches is learnt.
@@ -177,7 +152,7 @@ impl Receiver {
         tools: &mut Tools,
     ) -> Result<(), TransferError> {
         while let Some((header, rest)) = frames.split_first_chunk::<HEADER_BYTES>() {
-            let header = Header::decode(*header)?;
+            let header = Header::decode(Side::Provider, *header)?;
             let Some((body, rest)) = rest.split_at_checked(header.body_bytes()) else {
                 break;
             };

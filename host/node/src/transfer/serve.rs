@@ -51,8 +51,11 @@ pub async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send>(
     let speak = speak(writer, pace, Sender::new(serving), &wants, budget, stall);
     tokio::pin!(listen, speak);
     tokio::select! {
-        // Everything was asked, or the requester is gone.
-        heard = &mut listen => heard?,
+        // Everything was asked, or the requester is gone: which it may be because of what it was told.
+        heard = &mut listen => match (heard, wants.told()) {
+            (Err(TransferError::Broken(_)), Some(told)) => return Err(told),
+            (heard, _) => heard?,
+        },
         said = &mut speak => return said,
     }
     speak.await
@@ -63,6 +66,8 @@ pub async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send>(
 struct Wants {
     state: Mutex<(VecDeque<Want>, bool)>,
     news: Notify,
+    /// That the requester cannot get everything.
+    told: Mutex<Option<TransferError>>,
 }
 
 impl Wants {
@@ -83,6 +88,16 @@ impl Wants {
 
     fn take(&self) -> Option<Want> {
         lock(&self.state).0.pop_front()
+    }
+
+    fn tell(&self, verdict: Result<(), TransferError>) {
+        if let Err(error) = verdict {
+            *lock(&self.told) = Some(error);
+        }
+    }
+
+    fn told(&self) -> Option<TransferError> {
+        lock(&self.told).clone()
     }
 
     /// Waits until there is a want; whether there is one, or never will be.
@@ -139,6 +154,7 @@ async fn speak<W: AsyncWrite + Unpin>(
         let more;
         (sender, empty, more) = made;
         sender.wrote(wrote, took);
+        wants.tell(sender.verdict());
         full.clear();
         std::mem::swap(&mut full, &mut empty);
         if !more && full.bytes().is_empty() {

@@ -1,14 +1,16 @@
 //! What the tests of transfers share: contents, tasks made of them, and pairs of streams.
 
 use std::collections::BTreeMap;
+use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures::io::{AsyncRead, AsyncWrite};
 use sykli_core::id::{Attempt, Digest, LeaseKey, RunId, TaskId};
 use sykli_core::manifest::{Manifest, ManifestGrants, SEMANTICS_VERSION, Shard};
 use sykli_core::pipeline::Floats;
-use sykli_core::rng::Rng;
 use sykli_core::tree::{Tree, TreeEntry};
 use sykli_runtime::Source;
 use tokio_util::compat::TokioAsyncReadCompatExt;
@@ -149,8 +151,44 @@ pub(crate) async fn transfer(
     )
 }
 
-/// Numbers without an end, the same for the same seed.
-pub(crate) fn numbers(seed: u64) -> impl FnMut(u64) -> u64 {
-    let mut rng = Rng::new(seed);
-    move |below| rng.below(below)
+/// A stream that breaks after so many bytes were read from it.
+pub(crate) struct Cut<S> {
+    pub(crate) stream: S,
+    pub(crate) left: usize,
+}
+
+impl<S: Stream> AsyncRead for Cut<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        if self.left == 0 {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
+        }
+        let most = buf.len().min(self.left);
+        let read = Pin::new(&mut self.stream).poll_read(cx, &mut buf[..most]);
+        if let Poll::Ready(Ok(read)) = &read {
+            self.left -= read;
+        }
+        read
+    }
+}
+
+impl<S: Stream> AsyncWrite for Cut<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_close(cx)
+    }
 }
