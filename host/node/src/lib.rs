@@ -28,3 +28,7 @@ mod prepare;
 pub mod run;
 pub mod why;
 mod worker;
+
+// The parts that talk to other nodes.
+pub mod identity;
+pub mod membership;
