@@ -32,3 +32,4 @@ mod worker;
 // The parts that talk to other nodes.
 pub mod identity;
 pub mod membership;
+pub mod mesh;
