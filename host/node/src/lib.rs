@@ -46,3 +46,8 @@ mod two_nodes;
 pub mod views;
 pub mod why;
 mod worker;
+
+// The parts that talk to other nodes.
+pub mod identity;
+pub mod membership;
+pub mod mesh;

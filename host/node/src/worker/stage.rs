@@ -12,11 +12,11 @@ use sykli_runtime::vfs::MemDir;
 use sykli_runtime::{Access, DirSource, Grant, Mount, NetRule};
 
 /// Files a task may create.
-const OUTPUT_ENTRIES: u32 = 100_000;
+pub(crate) const OUTPUT_ENTRIES: u32 = 100_000;
 /// Bytes kept of each of a task's output streams.
 const STDIO_BYTES: u64 = 1 << 20;
 /// Bytes of each stream that are looked at for the tail of a report.
-const STREAM_BYTES: u64 = 1 << 30;
+pub(crate) const STREAM_BYTES: u64 = 1 << 30;
 
 /// What a task is allowed beyond its inputs.
 #[derive(Debug, Default)]
