@@ -25,17 +25,17 @@ pub mod membership;
 
 // The parts that run things.
 pub mod build;
-pub mod control;
 pub mod bundle;
+pub mod control;
 pub mod events;
 pub mod exec;
 pub mod filter;
-pub mod host_state;
 mod foreign;
+pub mod host_state;
 pub mod interrupt;
-mod needs;
 pub mod mesh;
 pub mod meshnode;
+mod needs;
 pub mod node;
 pub mod plan;
 mod prepare;
@@ -46,8 +46,3 @@ mod two_nodes;
 pub mod views;
 pub mod why;
 mod worker;
-
-// The parts that talk to other nodes.
-pub mod identity;
-pub mod membership;
-pub mod mesh;

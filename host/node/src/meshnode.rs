@@ -38,12 +38,12 @@ use sykli_core::profile::ProfileKind;
 use sykli_runtime::Engine;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::control::api::NodeStatus;
 use crate::control::Notices;
+use crate::control::api::NodeStatus;
 use crate::db::{Guard, lock_file};
+use crate::events::NodeRef;
 use crate::foreign;
 use crate::host_state::{HostProbe, Roots};
-use crate::events::NodeRef;
 use crate::identity::{Identity, IdentityError};
 use crate::ledger::{Ledger, LedgerError};
 use crate::membership::{Membership, MembershipError};
@@ -257,7 +257,9 @@ impl MeshNode {
         let store = node.store().map_err(Box::new)?.clone();
         let engine = node.engine().map_err(Box::new)?.clone();
         let gate = membership.gate(capabilities(&settings))?;
-        let mesh_name = membership.mesh().map_or_else(|| "none".to_owned(), crate::identity::show);
+        let mesh_name = membership
+            .mesh()
+            .map_or_else(|| "none".to_owned(), crate::identity::show);
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(THREADS)
             .thread_name("sykli-mesh")
@@ -497,3 +499,6 @@ fn setup(me: NodeId, settings: MeshSettings) -> Setup {
         patience_ms: u64::try_from(PATIENCE.as_millis()).unwrap_or(u64::MAX),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -27,7 +27,7 @@ pub(crate) struct Said {
 pub(crate) fn name(what: &StepKind) -> StepName {
     match what {
         StepKind::NotOffered(_) => StepName::NotOffered,
-        StepKind::Offered => StepName::Offered,
+        StepKind::Offered { .. } => StepName::Offered,
         StepKind::Declined(_) => StepName::Declined,
         StepKind::Pending => StepName::Pending,
         StepKind::Accepted => StepName::Accepted,
@@ -57,7 +57,8 @@ pub(crate) fn of(what: &StepKind, node: &str) -> Said {
             message: format!("{node} declined: {}", sentence(reason, &node)),
             hint: hint(reason, &node),
         },
-        StepKind::Offered => plain(format!("offered to {node}")),
+        StepKind::Offered { asked: true } => plain(format!("offered to {node}, which had asked")),
+        StepKind::Offered { asked: false } => plain(format!("offered to {node}")),
         StepKind::Pending => plain(format!("{node} asks its user")),
         StepKind::Accepted => plain(format!("{node} took it")),
         StepKind::Started => plain(format!("began on {node}")),

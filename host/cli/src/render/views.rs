@@ -130,7 +130,7 @@ pub(crate) fn moves(steps: &[Noted]) -> Moves {
     let mut moves = Moves::default();
     for step in steps {
         let count = match step.what {
-            StepKind::Offered => &mut moves.offered,
+            StepKind::Offered { .. } => &mut moves.offered,
             StepKind::Declined(_) => &mut moves.declined,
             StepKind::Accepted => &mut moves.accepted,
             StepKind::Lost { .. } => &mut moves.lost,

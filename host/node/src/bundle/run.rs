@@ -180,7 +180,7 @@ fn inputs(store: &Store, bundle: &Bundle, faults: &InputFaults) -> Result<Inputs
 }
 
 fn report(outcome: &Outcome, watch: &Watch) -> ExecReport {
-    let mut failure = failure::of_status(Asker::Exec, &outcome.status, &outcome.refusals);
+    let mut failure = failure::of_status(Some(Asker::Exec), &outcome.status, &outcome.refusals);
     if let Some(failure) = &mut failure {
         // Flags of `exec` are no help here: a bundle's limits are part of its task.
         failure.hints = match outcome.status {

@@ -148,10 +148,9 @@ fn detail(what: &StepKind) -> Option<String> {
         StepKind::Lost { why, after_ms } => json!([why.map(lost_code), after_ms]),
         StepKind::Ran { output } => json!([output.to_string()]),
         StepKind::Offered { asked } => json!([asked]),
-        StepKind::Pending
-        | StepKind::Accepted
-        | StepKind::Started
-        | StepKind::Doubled => return None,
+        StepKind::Pending | StepKind::Accepted | StepKind::Started | StepKind::Doubled => {
+            return None;
+        }
     };
     Some(value.to_string())
 }

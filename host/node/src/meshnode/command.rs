@@ -8,8 +8,8 @@ use sykli_core::consent::LostWhy;
 use sykli_core::machine::Event;
 use sykli_core::policy::HostState;
 
-use super::hub::Hub;
 use super::Command;
+use super::hub::Hub;
 
 impl Hub {
     pub(super) fn command(&mut self, command: Command) {
@@ -30,7 +30,10 @@ impl Hub {
             // Whoever asked may have gone.
             Command::Status(answer) => drop(answer.send(Box::new(self.status()))),
             Command::Pause(paused) => {
-                let host = HostState { paused, ..self.host };
+                let host = HostState {
+                    paused,
+                    ..self.host
+                };
                 self.set_host(host);
             }
             Command::Drain => {

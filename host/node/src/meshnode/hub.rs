@@ -20,10 +20,10 @@ use super::guest::Guest;
 use super::owner::RunSide;
 use super::permits::Permits;
 use super::{Command, Done, Shared, node_ref};
-use crate::control::api::Counters;
 use crate::control::Notice;
-use crate::host_state::{HostProbe, HostReport};
+use crate::control::api::Counters;
 use crate::events::NodeRef;
+use crate::host_state::{HostProbe, HostReport};
 use crate::mesh::MeshEvent;
 
 /// How often a run's picture is drawn, at most.
@@ -155,11 +155,7 @@ impl Hub {
     /// Deadlines that have come, and pictures that are due.
     fn tick(&mut self) {
         self.read_clock();
-        if self
-            .machine
-            .next_timeout()
-            .is_some_and(|at| at <= self.now)
-        {
+        if self.machine.next_timeout().is_some_and(|at| at <= self.now) {
             self.feed(Event::Timeout);
         }
         self.draw(false);
@@ -171,10 +167,9 @@ impl Hub {
 
     fn wait(&mut self) -> Duration {
         self.read_clock();
-        let deadline = self
-            .machine
-            .next_timeout()
-            .map_or(LONG, |at| Duration::from_millis(at.ms_since(self.now).max(1)));
+        let deadline = self.machine.next_timeout().map_or(LONG, |at| {
+            Duration::from_millis(at.ms_since(self.now).max(1))
+        });
         let picture = match self.runs.values().any(RunSide::is_stale) {
             true => PICTURE_EVERY,
             false => LONG,

@@ -10,10 +10,10 @@ use sykli_core::id::{LeaseKey, NodeId, RunId, TaskId};
 use sykli_core::machine::{Action, Event, Step, StepKind, Token};
 use sykli_core::run;
 
-use super::hub::Hub;
-use super::run::FromNode;
 use super::Done;
+use super::hub::Hub;
 use super::hub::Question;
+use super::run::FromNode;
 use crate::control::Notice;
 use crate::transfer::What;
 
@@ -142,7 +142,10 @@ impl Hub {
     fn expel(&mut self, peer: NodeId, offence: Offence) {
         self.shared.mesh.expel(peer);
         let by = self.named(peer);
-        let message = format!("{} broke the protocol ({offence:?}) and is not dealt with again", by.name);
+        let message = format!(
+            "{} broke the protocol ({offence:?}) and is not dealt with again",
+            by.name
+        );
         self.shared.notices.say(Notice::Warning { message });
     }
 

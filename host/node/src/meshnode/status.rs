@@ -11,8 +11,8 @@ use sykli_core::machine::Mode;
 use sykli_core::policy::ConsentMode;
 use sykli_core::roster::Entry;
 
-use super::node_ref;
 use super::hub::Hub;
+use super::node_ref;
 use super::owner::RunSide;
 use crate::control::api::{
     AskInfo, Counters, ForeignView, HostView, NodeStatus, PeerView, Progress, Reach, RunView,
@@ -32,7 +32,11 @@ impl Hub {
             profile: shared.profile.name().to_owned(),
             consent: consent(shared.policy.mode).to_owned(),
             listening: listening.iter().map(Multiaddr::to_string).collect(),
-            labels: shared.labels.iter().map(|label| label.to_string()).collect(),
+            labels: shared
+                .labels
+                .iter()
+                .map(|label| label.to_string())
+                .collect(),
             slots: shared.slots,
             memory_mb: shared.memory_mb,
             paused: self.host.paused,
@@ -40,7 +44,11 @@ impl Hub {
             up_ms: self.now.0,
             host: self.report.as_ref().map(HostView::from).unwrap_or_default(),
             peers: self.peers(),
-            runs: self.runs.iter().map(|(id, run)| self.run(id, run)).collect(),
+            runs: self
+                .runs
+                .iter()
+                .map(|(id, run)| self.run(id, run))
+                .collect(),
             foreign: self.foreign(),
             asks: self.questions(),
             counters: self.counters(),
@@ -61,7 +69,10 @@ impl Hub {
 
     pub(super) fn peers(&self) -> Vec<PeerView> {
         let roster = self.machine.roster();
-        roster.iter().map(|(node, entry)| self.peer(node, entry)).collect()
+        roster
+            .iter()
+            .map(|(node, entry)| self.peer(node, entry))
+            .collect()
     }
 
     fn peer(&self, node: NodeId, entry: &Entry) -> PeerView {
@@ -91,7 +102,10 @@ impl Hub {
     fn run(&self, id: &RunId, run: &RunSide) -> RunView {
         let (pipeline, mode) = run.about();
         let picture = self.machine.snapshot(id, self.now);
-        let counts = picture.as_ref().map(|picture| picture.counts).unwrap_or_default();
+        let counts = picture
+            .as_ref()
+            .map(|picture| picture.counts)
+            .unwrap_or_default();
         let elsewhere = run.elsewhere();
         RunView {
             run: id.to_string(),
@@ -123,12 +137,15 @@ impl Hub {
                 ..self.of_lease(*owner, key)
             }
         });
-        let fetching = self.taking.iter().map(|((owner, key), (since, offer))| ForeignView {
-            state: "fetching".to_owned(),
-            label: offer.needs.label.to_string(),
-            elapsed_ms: millis(since.elapsed()),
-            ..self.of_lease(*owner, key)
-        });
+        let fetching = self
+            .taking
+            .iter()
+            .map(|((owner, key), (since, offer))| ForeignView {
+                state: "fetching".to_owned(),
+                label: offer.needs.label.to_string(),
+                elapsed_ms: millis(since.elapsed()),
+                ..self.of_lease(*owner, key)
+            });
         running.chain(fetching).collect()
     }
 
@@ -160,7 +177,8 @@ impl Hub {
         waited: std::time::Duration,
     ) -> AskInfo {
         let by = self.named(owner);
-        let texts = |texts: &[std::sync::Arc<str>]| texts.iter().map(|text| text.to_string()).collect();
+        let texts =
+            |texts: &[std::sync::Arc<str>]| texts.iter().map(|text| text.to_string()).collect();
         AskInfo {
             id: id.to_string(),
             owner: by.id,
@@ -173,7 +191,11 @@ impl Hub {
             bytes: offer.needs.bundle_bytes(),
             grants: texts(&offer.needs.grants),
             labels: texts(&offer.needs.labels),
-            remaining_ms: self.shared.policy.ask_timeout_ms.saturating_sub(millis(waited)),
+            remaining_ms: self
+                .shared
+                .policy
+                .ask_timeout_ms
+                .saturating_sub(millis(waited)),
         }
     }
 }

@@ -52,7 +52,8 @@ impl Drive<'_> {
                 self.context.settle(id, claim.output);
                 last.output = Some(claim.output);
                 let prepared = active.prepared.as_ref().filter(|prepared| prepared.pure);
-                last.stored = prepared.map(|prepared| Box::new(self.context.result(prepared, claim)));
+                last.stored =
+                    prepared.map(|prepared| Box::new(self.context.result(prepared, claim)));
             }
             RemoteOutcome::Failed { code, message } => {
                 let stream = |digest| {

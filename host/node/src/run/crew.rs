@@ -166,7 +166,9 @@ impl Crew {
             let hit = known.and_then(Known::result);
             let asking = self.asking.as_ref().filter(|_| hit.is_none());
             // What cannot be asked for is only tried here.
-            let needs = asking.and_then(|asking| asking.needs(&prepared)).map(Arc::new);
+            let needs = asking
+                .and_then(|asking| asking.needs(&prepared))
+                .map(Arc::new);
             Ready {
                 prepared: Arc::new(prepared),
                 hit,

@@ -189,7 +189,7 @@ impl Node {
 impl Opened {
     /// Where the component of a declared task is, where that is known.
     pub(crate) fn program(&self, task: usize) -> Option<&Path> {
-        self.programs.get(task)?.as_deref()
+        self.programs.paths.get(task)?.as_deref()
     }
 
     /// Loads the component of every task that is part of the run, each once.

@@ -84,7 +84,9 @@ impl Reaching<'_> {
         // What comes is about instances, each of which is spoken of a bounded number of times.
         let sink = Arc::new(move |said| mailbox.put(at, Message::Node(said)));
         let parts = (Arc::clone(context), Arc::clone(bundles));
-        Ok(Decider::Mesh(self.reach.node.submit(submission, parts, sink)))
+        Ok(Decider::Mesh(
+            self.reach.node.submit(submission, parts, sink),
+        ))
     }
 }
 
@@ -122,11 +124,7 @@ impl Reach {
 }
 
 /// Opens what a run that reaches other nodes needs to know beside its context.
-pub(super) fn reaching<'a>(
-    reach: &'a Reach,
-    run: &'a RunId,
-    opened: &Opened,
-) -> Reaching<'a> {
+pub(super) fn reaching<'a>(reach: &'a Reach, run: &'a RunId, opened: &Opened) -> Reaching<'a> {
     Reaching {
         reach,
         run,
