@@ -220,6 +220,7 @@ pub(super) struct Shared {
 pub struct MeshNode {
     handle: Handle,
     mesh: Mesh,
+    knows_somebody: bool,
     runtime: Option<tokio::runtime::Runtime>,
     serving: Option<tokio::task::JoinHandle<()>>,
     // Released last.
@@ -268,6 +269,7 @@ impl MeshNode {
             .map_err(MeshNodeError::Threads)?;
         let cap = settings.profile.artifacts.most_bytes();
         let cap = cap.min(settings.policy.max_artifact_bytes);
+        let knows_somebody = settings.mdns || !settings.known.is_empty();
         let (heard, mesh_events) = mpsc::channel(MESH_QUEUE);
         let mesh = runtime.block_on(async {
             let config = MeshConfig {
@@ -330,6 +332,7 @@ impl MeshNode {
         Ok(MeshNode {
             handle,
             mesh,
+            knows_somebody,
             runtime: Some(runtime),
             serving: Some(serving),
             _lock: lock,
@@ -340,6 +343,12 @@ impl MeshNode {
     #[must_use]
     pub fn handle(&self) -> Handle {
         self.handle.clone()
+    }
+
+    /// Whether there is somebody to meet: known addresses, or neighbours that can be called.
+    #[must_use]
+    pub fn knows_somebody(&self) -> bool {
+        self.knows_somebody
     }
 
     /// Its transport.
@@ -412,6 +421,11 @@ impl Handle {
     pub async fn pause(&self, on: bool) {
         // Without a node there is nothing to pause.
         let _ = self.commands.send(Command::Pause(on)).await;
+    }
+
+    /// Comes back when it has ended.
+    pub async fn ended(&self) {
+        self.commands.closed().await;
     }
 
     /// Finishes what is there, takes nothing new.

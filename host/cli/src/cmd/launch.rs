@@ -1,14 +1,30 @@
-//! The one place where the command line meets the mesh node: it starts one ([`launch`]), and makes runs that reach beyond
-//! this machine ([`run`]). Everything around it (settings, the control socket, the daemon, what is shown) is elsewhere and
-//! knows the node by `sykli_node::control` alone. Called by `node.rs` and `run.rs`.
+//! The one place where the command line meets the mesh node: it starts one that stays ([`launch`]), or one for as long as
+//! a run lasts ([`join`]). Everything around it (settings, the control socket, the daemon, what is shown) is elsewhere and
+//! knows the node by `sykli_node::control` alone. Called by `node.rs`, `run.rs` and `mesh.rs`.
 
-use sykli_node::control::{Door, Launched};
+use std::sync::mpsc::Receiver;
+use std::time::{Duration, Instant};
+
+use sykli_core::id::RunId;
+use sykli_core::machine::Mode;
+use sykli_core::policy::ConsentMode;
+use sykli_node::control::{Door, Launched, Notice, notices, requests};
+use sykli_node::meshnode::{MeshNode, MeshNodeError};
 use sykli_node::node::Node;
+use sykli_node::run::Reach;
 use sykli_node::settings::MeshSettings;
 
-use super::{Context, Loaded};
-use crate::args::{ReachArgs, RunArgs};
-use crate::error::{CliError, Outcome};
+use super::daemon::Daemon;
+use super::node::control_error;
+use super::{Context, Loaded, node_error};
+use crate::args::ReachArgs;
+use crate::config::mesh;
+use crate::error::{CliError, plain_text};
+
+/// How long a run waits for the first of the nodes that it knows. What can run here begins after that in any case.
+const FIRST_PEER: Duration = Duration::from_millis(2_000);
+/// How long it then waits for others that are as near.
+const MORE_PEERS: Duration = Duration::from_millis(200);
 
 /// Starts this machine's node. What is asked at `door` (`Door::serve`, inside the node's runtime) and in the foreground
 /// comes to the node's loop as one stream of requests.
@@ -16,30 +32,135 @@ use crate::error::{CliError, Outcome};
 /// # Errors
 /// Where it cannot be started.
 pub(super) fn launch(
-    _node: Node,
-    _settings: MeshSettings,
-    _door: Door,
+    context: &Context,
+    settings: MeshSettings,
+    door: Door,
 ) -> Result<Launched, CliError> {
-    // LEAD, plug in here: `meshnode::MeshNode::start(…)`.
-    Err(absent("a mesh node"))
+    let (say, heard) = notices();
+    let node = context.node()?;
+    let mesh_node = MeshNode::start(&node, settings, say.clone()).map_err(|e| failed(&e))?;
+    let (ask, asked) = requests();
+    let runtime = mesh_node.runtime();
+    let server = runtime.block_on(async { door.serve(ask.clone()) });
+    let server = server.map_err(|error| control_error(&error))?;
+    let daemon = Daemon::new(context.clone(), node, &mesh_node, say);
+    let serving = runtime.spawn(daemon.serve(asked));
+    let join = move || {
+        // It fails only by a panic, which has been told.
+        let _ = runtime.block_on(async {
+            let served = serving.await;
+            server.stop().await;
+            served
+        });
+        mesh_node.wait();
+    };
+    Ok(Launched {
+        requests: ask,
+        notices: heard,
+        join: Box::new(join),
+    })
 }
 
-/// The run, where `args` want more than a run of this process on this machine; nothing otherwise.
-pub(super) fn run(_context: &Context, args: &RunArgs, _loaded: &Loaded) -> Option<Outcome> {
-    let ReachArgs {
-        mesh,
-        steal,
+/// A node for as long as one run lasts.
+pub(super) struct Joined {
+    pub(super) reach: Reach,
+    node: MeshNode,
+    notices: Receiver<Notice>,
+}
+
+/// Whether a run is to reach other nodes.
+pub(super) fn reaches(args: ReachArgs) -> bool {
+    args.mesh || args.detach
+}
+
+/// Joins the mesh for one run.
+///
+/// # Errors
+/// Where this node cannot be started, or there is nothing to go on with.
+pub(super) fn join(
+    context: &Context,
+    args: ReachArgs,
+    node: &Node,
+    loaded: &Loaded,
+) -> Result<Joined, CliError> {
+    let mut settings = mesh(&context.resolved)?;
+    // It is gone when the run has ended: whoever gave it work would have lost it then.
+    settings.policy.mode = ConsentMode::Never;
+    let resume = resumed(node, args, loaded)?;
+    let (say, notices) = notices();
+    let mesh_node = MeshNode::start(node, settings, say).map_err(|e| failed(&e))?;
+    let reach = Reach {
+        node: mesh_node.handle(),
+        mode: mode(args),
         resume,
-        detach,
-    } = args.reach;
-    // LEAD, and here: `--mesh`, `--steal` and `--resume` through the mesh node, `--detach` through `control::Client::submit`.
-    (mesh || steal || resume || detach).then(|| Err(absent("runs beyond this process")))
+    };
+    let joined = Joined {
+        reach,
+        node: mesh_node,
+        notices,
+    };
+    if joined.node.knows_somebody() {
+        joined.wait_for_peers();
+    }
+    Ok(joined)
 }
 
-fn absent(what: &str) -> CliError {
-    CliError::usage(
-        "node::not-built",
-        format!("this build of sykli is without {what}"),
-    )
-    .hint("use a build that has a mesh, or leave --mesh, --resume and --detach away")
+/// How far these flags want a run to reach.
+pub(super) fn mode(args: ReachArgs) -> Mode {
+    match (args.mesh, args.steal) {
+        (_, true) => Mode::Swarm,
+        (true, false) => Mode::Mesh,
+        (false, false) => Mode::Solo,
+    }
+}
+
+/// The run that is gone on with.
+pub(super) fn resumed(
+    node: &Node,
+    args: ReachArgs,
+    loaded: &Loaded,
+) -> Result<Option<RunId>, CliError> {
+    if !args.resume {
+        return Ok(None);
+    }
+    let journal = node.journal().map_err(|e| node_error(&e, Some(loaded)))?;
+    let path = std::path::absolute(&loaded.at.path).unwrap_or_else(|_| loaded.at.path.clone());
+    let found = journal.last_unfinished(Some(&path));
+    found.map(|run| Some(run.id)).ok_or_else(|| {
+        CliError::usage(
+            "run::nothing-to-resume",
+            "no run of this pipeline was interrupted",
+        )
+        .hint("leave --resume away: what is cached is not run again")
+    })
+}
+
+impl Joined {
+    /// Waits until a node is there that was known, and a little for more of them.
+    fn wait_for_peers(&self) {
+        let mut until = Instant::now() + FIRST_PEER;
+        let mut met = false;
+        while let Some(left) = until.checked_duration_since(Instant::now()) {
+            match self.notices.recv_timeout(left) {
+                Ok(Notice::Up { .. }) if !met => {
+                    met = true;
+                    until = Instant::now() + MORE_PEERS;
+                }
+                Ok(_) => {}
+                Err(_) => return,
+            }
+        }
+    }
+
+    /// Leaves the mesh.
+    pub(super) fn leave(self) {
+        self.node.stop();
+    }
+}
+
+/// What kept a node from being started.
+pub(super) fn failed(error: &MeshNodeError) -> CliError {
+    let mut out = CliError::usage(error.code(), plain_text(&error.to_string()));
+    out.hints = error.hints();
+    out
 }

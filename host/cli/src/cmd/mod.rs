@@ -4,6 +4,7 @@
 mod build;
 mod cache;
 mod config;
+mod daemon;
 mod doctor;
 mod exec;
 mod explain;
@@ -50,6 +51,7 @@ use crate::render::term::Term;
 pub(crate) const FILE: &str = "sykli.toml";
 
 /// What every command gets.
+#[derive(Clone)]
 pub(crate) struct Context {
     pub(crate) resolved: Resolved,
     pub(crate) files: Files,
@@ -260,12 +262,38 @@ pub(crate) struct Loaded {
     pub(crate) source: SourceText,
 }
 
+/// Checks a pipeline whose text somebody else has read: `path` names it, its paths are relative to `root`.
+pub(crate) fn loaded(
+    context: &Context,
+    path: PathBuf,
+    root: PathBuf,
+    text: String,
+) -> Result<Loaded, CliError> {
+    let format = match path.extension().is_some_and(|end| end == "toml") {
+        true => pipeline::Format::Toml,
+        false => pipeline::Format::Json,
+    };
+    let at = Located {
+        shown: path.display().to_string(),
+        path,
+        root,
+        format,
+        stdin: false,
+    };
+    checked(context, at, text)
+}
+
 /// Finds, reads and checks a pipeline.
 pub(crate) fn load(context: &Context, args: &PipelineArgs) -> Result<Loaded, CliError> {
     let at = locate(&context.cwd, args)?;
+    let text = read(&at)?;
+    checked(context, at, text)
+}
+
+fn checked(context: &Context, at: Located, text: String) -> Result<Loaded, CliError> {
     let source = SourceText {
         name: at.shown.clone(),
-        text: read(&at)?,
+        text,
     };
     match pipeline::parse(&source.text, at.format) {
         Ok(pipeline) => {

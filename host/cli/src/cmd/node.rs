@@ -79,7 +79,7 @@ fn start(context: &Context, args: &StartArgs) -> Outcome {
     let log = args.detached.then(|| daemon::settle(context));
     let door = Door::claim(runtime(context)).map_err(|error| control_error(&error))?;
     let mode = settings.policy.mode;
-    let launched = launch::launch(context.node()?, settings, door)?;
+    let launched = launch::launch(context, settings, door)?;
     foreground::watch(launched, mode, log.as_ref())
 }
 

@@ -1,8 +1,12 @@
-//! `sykli run`: asks the node for a run, shows it while it goes on, and sums it up once.
+//! `sykli run`: asks the node for a run, shows it while it goes on, and sums it up once. A run that reaches other nodes
+//! goes through the node that runs here, where one does (`through.rs`).
+
+mod through;
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use sykli_node::control::running;
 use sykli_node::filter::Filter;
 use sykli_node::run::RunRequest;
 
@@ -16,8 +20,12 @@ use crate::render::{self, Reporter, convert, text};
 /// See the module.
 pub(crate) fn run(context: &Context, args: &RunArgs) -> Outcome {
     let loaded = load(context, &args.pipeline)?;
-    if let Some(outcome) = launch::run(context, args, &loaded) {
-        return outcome;
+    let running = running(&context.resolved.settings.dirs.runtime);
+    if launch::reaches(args.reach) && running.is_ok_and(|pid| pid.is_some()) {
+        return through::run(context, args, &loaded);
+    }
+    if args.reach.detach {
+        return Err(no_node());
     }
     let request = RunRequest {
         jobs: context.resolved.settings.jobs,
@@ -29,6 +37,10 @@ pub(crate) fn run(context: &Context, args: &RunArgs) -> Outcome {
     };
     let format = context.format();
     let node = context.node()?;
+    let joined = match launch::reaches(args.reach) {
+        true => Some(launch::join(context, args.reach, &node, &loaded)?),
+        false => None,
+    };
     let reporter = Arc::new(Reporter::new(format, context.term, args.verbose));
     let interrupt = crate::interrupt::watch({
         let reporter = reporter.clone();
@@ -38,7 +50,14 @@ pub(crate) fn run(context: &Context, args: &RunArgs) -> Outcome {
             })
         }
     });
-    let result = node.run(request, &|event| reporter.event(event), &interrupt);
+    let events = |event| reporter.event(event);
+    let result = match &joined {
+        None => node.run(request, &events, &interrupt),
+        Some(joined) => node.run_in_mesh(request, &joined.reach, &events, &interrupt),
+    };
+    if let Some(joined) = joined {
+        joined.leave();
+    }
     let report = match result {
         Ok(report) => report,
         Err(error) => {
@@ -50,6 +69,15 @@ pub(crate) fn run(context: &Context, args: &RunArgs) -> Outcome {
     let status = doc.status;
     conclude(context, &reporter, doc);
     Ok(convert::exit_of(status))
+}
+
+/// A run can only be handed over where there is a node.
+fn no_node() -> CliError {
+    CliError::usage(
+        "run::no-node",
+        "no node runs here that the run could be handed to",
+    )
+    .hint("sykli node start --detach")
 }
 
 /// The one summary, in the format that was asked for.

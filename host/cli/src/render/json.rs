@@ -9,14 +9,36 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use schemars::JsonSchema;
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 use sykli_core::id::Digest;
 
 use super::past::{NodeDoc, RanOn, StepDoc};
 
 /// A name that many documents share.
-fn name<S: Serializer>(name: &Arc<str>, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(name)
+mod shared {
+    use std::sync::Arc;
+
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(
+        name: &Arc<str>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(name)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Arc<str>, D::Error> {
+        String::deserialize(deserializer).map(Arc::from)
+    }
+}
+
+/// An event line as it is read back: what is beside the event is of no use to a reader.
+#[derive(Debug, Deserialize)]
+pub(crate) struct EventLine {
+    #[serde(flatten)]
+    pub(crate) event: Event,
 }
 
 /// One event a line: `sykli.event/1`.
@@ -32,7 +54,7 @@ pub(crate) struct EventDoc {
 }
 
 /// What happened.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub(crate) enum Event {
     /// Something to know that belongs to no task.
@@ -57,20 +79,20 @@ pub(crate) enum Event {
     },
     /// A guest was started.
     TaskStarted {
-        #[serde(serialize_with = "name")]
+        #[serde(with = "shared")]
         #[schemars(with = "String")]
         task: Arc<str>,
-        #[serde(serialize_with = "name")]
+        #[serde(with = "shared")]
         #[schemars(with = "String")]
         label: Arc<str>,
         attempt: u32,
     },
     /// Something happened to an instance on its way to another node.
     TaskStep {
-        #[serde(serialize_with = "name")]
+        #[serde(with = "shared")]
         #[schemars(with = "String")]
         task: Arc<str>,
-        #[serde(serialize_with = "name")]
+        #[serde(with = "shared")]
         #[schemars(with = "String")]
         label: Arc<str>,
         #[serde(flatten)]
@@ -78,10 +100,10 @@ pub(crate) enum Event {
     },
     /// The guest said how far it is; `total` is 0 where it does not know.
     TaskProgress {
-        #[serde(serialize_with = "name")]
+        #[serde(with = "shared")]
         #[schemars(with = "String")]
         task: Arc<str>,
-        #[serde(serialize_with = "name")]
+        #[serde(with = "shared")]
         #[schemars(with = "String")]
         label: Arc<str>,
         done: u64,
@@ -90,10 +112,10 @@ pub(crate) enum Event {
     },
     /// A line that the guest wrote.
     TaskOutput {
-        #[serde(serialize_with = "name")]
+        #[serde(with = "shared")]
         #[schemars(with = "String")]
         task: Arc<str>,
-        #[serde(serialize_with = "name")]
+        #[serde(with = "shared")]
         #[schemars(with = "String")]
         label: Arc<str>,
         stream: Stream,
@@ -101,10 +123,10 @@ pub(crate) enum Event {
     },
     /// A record that the guest logged.
     TaskLog {
-        #[serde(serialize_with = "name")]
+        #[serde(with = "shared")]
         #[schemars(with = "String")]
         task: Arc<str>,
-        #[serde(serialize_with = "name")]
+        #[serde(with = "shared")]
         #[schemars(with = "String")]
         label: Arc<str>,
         level: String,
@@ -127,13 +149,13 @@ pub(crate) enum Event {
         counts: Counts,
         exported: Vec<Exported>,
         /// Other nodes, with how many instances each ran.
-        #[serde(skip_serializing_if = "Vec::is_empty")]
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
         elsewhere: Vec<RanOn>,
     },
 }
 
 /// A declared task at the start of a run.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct PlannedTask {
     pub(crate) name: String,
     /// Instances that it expands to.
@@ -145,7 +167,7 @@ pub(crate) struct PlannedTask {
 }
 
 /// One of a guest's output streams.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Stream {
     Stdout,
@@ -153,7 +175,7 @@ pub(crate) enum Stream {
 }
 
 /// How an instance ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum State {
     Passed,
@@ -164,7 +186,7 @@ pub(crate) enum State {
 }
 
 /// How a run ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Status {
     Passed,
@@ -174,7 +196,7 @@ pub(crate) enum Status {
 }
 
 /// Instances by how they ended.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct Counts {
     pub(crate) passed: u32,
     pub(crate) cached: u32,
@@ -213,19 +235,19 @@ impl Counts {
 }
 
 /// An instance of a task that is settled.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct Instance {
     /// The declared task.
-    #[serde(serialize_with = "name")]
+    #[serde(with = "shared")]
     #[schemars(with = "String")]
     pub(crate) task: Arc<str>,
     /// The instance: `shrink[3/16]`, or the task's name where it has one.
-    #[serde(serialize_with = "name")]
+    #[serde(with = "shared")]
     #[schemars(with = "String")]
     pub(crate) label: Arc<str>,
     pub(crate) state: State,
     /// 0 where it never ran.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) attempts: Option<u32>,
     /// Of the last attempt; the recorded time for a cached result.
     pub(crate) wall_ms: u64,
@@ -236,17 +258,17 @@ pub(crate) struct Instance {
     /// Digest of the output tree.
     #[schemars(with = "Option<String>")]
     pub(crate) output: Option<Digest>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) failure: Option<Failure>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) warnings: Vec<String>,
     /// The node that ran it, where it was another.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) node: Option<NodeDoc>,
 }
 
 /// Why a guest failed.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct Failure {
     pub(crate) code: String,
     pub(crate) message: String,
@@ -260,7 +282,7 @@ pub(crate) struct Failure {
 }
 
 /// A file that a run wrote into the project.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct Exported {
     /// Relative to the pipeline's folder.
     pub(crate) path: String,
@@ -296,7 +318,7 @@ pub(crate) struct RunDoc {
 }
 
 /// Something that went wrong and is no task's failure.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct RunProblem {
     pub(crate) code: String,
     pub(crate) message: String,

@@ -2,12 +2,12 @@
 //! `json.rs`, names and shapes only, numbers with their unit in their name; `render/views.rs` fills them.
 
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::json::Counts;
 
 /// A node.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct NodeDoc {
     /// Its peer id.
     pub(crate) id: String,
@@ -16,14 +16,14 @@ pub(crate) struct NodeDoc {
 }
 
 /// Another node, with how many instances it ran.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct RanOn {
     pub(crate) node: NodeDoc,
     pub(crate) instances: u32,
 }
 
 /// What happened to an instance on its way to another node.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum StepName {
     /// The owner did not offer it.
@@ -44,7 +44,7 @@ pub(crate) enum StepName {
 }
 
 /// One such step.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct StepDoc {
     pub(crate) attempt: u32,
     /// With whom.
@@ -55,7 +55,7 @@ pub(crate) struct StepDoc {
     /// The same for people.
     pub(crate) message: String,
     /// What to change.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) hints: Vec<String>,
 }
 
