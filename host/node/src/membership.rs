@@ -77,15 +77,21 @@ pub struct Answer {
 #[derive(Clone)]
 pub struct Gate {
     trusted: Arc<BTreeSet<NodeId>>,
+    relays: Arc<BTreeSet<NodeId>>,
     own: Arc<Mutex<Capabilities>>,
 }
 
 impl Gate {
-    /// One that lets `trusted` in.
+    /// One that lets `trusted` in, of whom some relay.
     #[must_use]
-    pub fn trusting(own: Capabilities, trusted: BTreeSet<NodeId>) -> Gate {
+    pub fn trusting(
+        own: Capabilities,
+        trusted: BTreeSet<NodeId>,
+        relays: BTreeSet<NodeId>,
+    ) -> Gate {
         Gate {
             trusted: Arc::new(trusted),
+            relays: Arc::new(relays),
             own: Arc::new(Mutex::new(own)),
         }
     }
@@ -131,7 +137,7 @@ impl Gate {
             Ok(Message::Capabilities(capabilities)) => Ok(Admitted {
                 capabilities: *capabilities,
                 trusted: true,
-                relay: false,
+                relay: self.relays.contains(&from),
             }),
             _ => Err(Refusal::Malformed),
         }
