@@ -9,6 +9,8 @@ use libp2p::swarm::NetworkBehaviour;
 use libp2p::swarm::behaviour::toggle::Toggle;
 use libp2p::{autonat, dcutr, identify, mdns, memory_connection_limits, ping, relay};
 
+use sykli_core::profile::Discovery;
+
 use super::MeshConfig;
 use super::admission::Admission;
 use super::doors::Doors;
@@ -98,7 +100,8 @@ fn inner(
             .map(|()| relay::Behaviour::new(own, relay_limits()))
             .into(),
         dcutr: open(!hidden).map(|()| dcutr::Behaviour::new(own)).into(),
-        autonat_client: open(!hidden)
+        // On a network of one's own there is nothing to find out.
+        autonat_client: open(config.profile.discovery == Discovery::Known)
             .map(|()| autonat::v2::client::Behaviour::default())
             .into(),
         autonat_server: open(!hidden)

@@ -56,6 +56,8 @@ pub struct MeshLimits {
     pub frame_timeout: Option<Duration>,
     /// The first wait before a peer is dialled again; each further one is twice as long.
     pub redial_first: Duration,
+    /// How long a second connection of a pair is kept before it is closed, so that what just began on it can end.
+    pub spare_lasts: Duration,
 }
 
 impl Default for MeshLimits {
@@ -82,6 +84,7 @@ impl Default for MeshLimits {
             hello_timeout: None,
             frame_timeout: None,
             redial_first: Duration::from_secs(1),
+            spare_lasts: Duration::from_secs(10),
         }
     }
 }
@@ -133,5 +136,3 @@ pub(super) const WAITING: usize = 1024;
 pub(super) const CIRCUIT_BYTES: u64 = 1 << 20;
 /// How long one circuit through this node's relay lasts.
 pub(super) const CIRCUIT_LASTS: Duration = Duration::from_secs(600);
-/// How long a second connection of a pair is kept before it is closed, so that what just began on it can end.
-pub(super) const SPARE_LASTS: Duration = Duration::from_secs(10);

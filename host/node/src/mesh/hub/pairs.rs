@@ -12,11 +12,9 @@ use tokio::sync::{mpsc, oneshot};
 use super::{Hub, Note};
 use crate::membership::{Admitted, Refusal};
 use crate::mesh::blob::BlobStream;
-use crate::mesh::book::is_loopback;
 use crate::mesh::event::MeshEvent;
 use crate::mesh::frames::framed;
 use crate::mesh::hello::Greeted;
-use crate::mesh::limits::SPARE_LASTS;
 use crate::mesh::pair::{Pair, PairNote};
 use crate::mesh::peers::{Connection, Standing};
 use crate::mesh::queue::{Ended, Outgoing, Pushed};
@@ -65,7 +63,7 @@ impl Hub {
                 if peer.standing.is_none() {
                     peer.idle_since = now;
                 } else {
-                    peer.prune = Some(now + SPARE_LASTS);
+                    peer.prune = Some(now + self.limits.spare_lasts);
                 }
                 self.consider(node);
             }
@@ -208,7 +206,7 @@ impl Hub {
         if let Some(before) = peer.standing.take() {
             before.outgoing.end(Ended::Replaced);
             self.shared.remove_queue(node, &before.outgoing);
-            peer.prune = Some(now + SPARE_LASTS);
+            peer.prune = Some(now + self.limits.spare_lasts);
         }
         let outgoing = Arc::new(Outgoing::new(
             self.limits.queue_frames,
@@ -231,7 +229,7 @@ impl Hub {
             capabilities: Box::new(admitted.capabilities.clone()),
             link: peer.link,
             trusted: admitted.trusted,
-            address: address.clone(),
+            address,
             relayed,
         };
         let pair = Pair {
@@ -262,7 +260,7 @@ impl Hub {
             self.tell_capabilities(&outgoing);
         }
         self.met(node, &admitted, relayed);
-        if !relayed && admitted.relay && !is_loopback(&address) {
+        if !relayed && admitted.relay {
             self.ask_relay(id);
         }
     }
