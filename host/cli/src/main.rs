@@ -17,7 +17,9 @@ use clap::Parser;
 use clap::error::ErrorKind;
 use sykli_node::paths::Dirs;
 
-use args::{CacheCommand, Cli, Command, ConfigCommand, NewCommand, OutputArgs, PipelineArgs};
+use args::{
+    BundleCommand, CacheCommand, Cli, Command, ConfigCommand, NewCommand, OutputArgs, PipelineArgs,
+};
 use cmd::Context;
 use config::{ColorWhen, Files, Flags, Format};
 use error::{CliError, Exit, Outcome};
@@ -111,6 +113,8 @@ fn files(cwd: &Path, dirs: &Dirs, command: &Command) -> Files {
     let project = match command {
         // A component is no project: `exec` must start quickly and the same everywhere.
         Command::Exec(_) => None,
+        // Nor is a file from elsewhere.
+        Command::Bundle(command) if !matches!(command, BundleCommand::Pack(_)) => None,
         _ => {
             let found = cmd::locate(cwd, pipeline(command).unwrap_or(&none));
             Some(found.map_or_else(|_| cwd.to_owned(), |found| found.root))
@@ -137,6 +141,7 @@ fn pipeline(command: &Command) -> Option<&PipelineArgs> {
         Command::Plan(args) => Some(&args.pipeline),
         Command::Graph(args) => Some(&args.pipeline),
         Command::Cache(CacheCommand::Why(args)) => Some(&args.pipeline),
+        Command::Bundle(BundleCommand::Pack(args)) => Some(&args.pipeline),
         _ => None,
     }
 }
@@ -152,6 +157,11 @@ fn output(command: &Command) -> Option<OutputArgs> {
         Command::Plan(args) => args.output,
         Command::Doctor(args) => args.output,
         Command::Cache(CacheCommand::Why(args)) => args.output,
+        Command::Bundle(BundleCommand::Pack(args)) => args.output,
+        Command::Bundle(BundleCommand::Run(args)) => args.output,
+        Command::Bundle(
+            BundleCommand::Inspect { output, .. } | BundleCommand::Verify { output, .. },
+        ) => *output,
         Command::Cache(
             CacheCommand::Stats { output }
             | CacheCommand::Gc { output, .. }

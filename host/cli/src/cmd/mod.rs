@@ -2,6 +2,7 @@
 //! the node, and the node's errors as ours. A command decides what to ask of the node and how to show the answer.
 
 mod build;
+mod bundle;
 mod cache;
 mod config;
 mod doctor;
@@ -22,7 +23,7 @@ use sykli_core::pipeline::{self, MAX_DOCUMENT_BYTES, Pipeline, Task};
 use sykli_core::units;
 use sykli_node::node::{Node, NodeError, NodeSettings};
 
-use crate::args::{CacheCommand, Command, ConfigCommand, NewCommand, PipelineArgs};
+use crate::args::{BundleCommand, CacheCommand, Command, ConfigCommand, NewCommand, PipelineArgs};
 use crate::config::{Files, Format, Resolved};
 use crate::error::{CliError, Exit, Outcome, Problem, SourceText, plain, plain_text};
 use crate::render::diagnose::Shown;
@@ -74,6 +75,10 @@ pub(crate) fn dispatch(context: &Context, command: Command) -> Outcome {
         Command::Cache(CacheCommand::Gc { max, .. }) => cache::gc(context, max.as_deref()),
         Command::Cache(CacheCommand::Why(args)) => cache::why(context, &args),
         Command::Cache(CacheCommand::Clear { .. }) => cache::clear(context),
+        Command::Bundle(BundleCommand::Pack(args)) => bundle::pack(context, &args),
+        Command::Bundle(BundleCommand::Inspect { file, .. }) => bundle::inspect(context, &file),
+        Command::Bundle(BundleCommand::Verify { file, .. }) => bundle::verify(context, &file),
+        Command::Bundle(BundleCommand::Run(args)) => bundle::run(context, args),
         Command::Config(ConfigCommand::Show { origin, .. }) => config::show(context, origin),
         Command::Doctor(_) => doctor::doctor(context),
         // Before settings are read: these must work when they are wrong.

@@ -3,6 +3,10 @@
 //! `docs/schema/` are generated from these types (`render/schema.rs`). It decides names and shapes only;
 //! `render/convert.rs` fills them. Numbers carry their unit in their name.
 
+mod bundle;
+
+pub(crate) use bundle::{BundleBlob, BundleDoc, BundleTask};
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
