@@ -81,6 +81,9 @@ pub(crate) enum Command {
     /// Look into the result cache, or shrink it
     #[command(subcommand)]
     Cache(CacheCommand),
+    /// Pack a task into one file, look into such a file, or run it
+    #[command(subcommand)]
+    Bundle(BundleCommand),
     /// Show and check settings
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -387,6 +390,64 @@ pub(crate) struct WhyArgs {
     pub(crate) task: String,
     #[command(flatten)]
     pub(crate) pipeline: PipelineArgs,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum BundleCommand {
+    /// Pack a task with everything that it needs into one file
+    Pack(PackArgs),
+    /// Say what is in a bundle
+    Inspect {
+        /// The bundle
+        #[arg(value_hint = ValueHint::FilePath)]
+        file: PathBuf,
+        #[command(flatten)]
+        output: OutputArgs,
+    },
+    /// Check that a bundle is whole
+    Verify {
+        /// The bundle
+        #[arg(value_hint = ValueHint::FilePath)]
+        file: PathBuf,
+        #[command(flatten)]
+        output: OutputArgs,
+    },
+    /// Run the task in a bundle, within the limits that it was packed with
+    Run(BundleRunArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PackArgs {
+    /// A task, or one instance of it: `build` or `shrink[3/16]`
+    pub(crate) task: String,
+    #[command(flatten)]
+    pub(crate) pipeline: PipelineArgs,
+    /// The file to write [default: the task's name, with .bundle]
+    #[arg(long, short, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) out: Option<PathBuf>,
+    /// How hard to compress, from 1 to 19
+    #[arg(long, value_name = "LEVEL", default_value_t = 9, value_parser = clap::value_parser!(i32).range(1..=19))]
+    pub(crate) level: i32,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BundleRunArgs {
+    /// The bundle
+    #[arg(value_hint = ValueHint::FilePath)]
+    pub(crate) file: PathBuf,
+    /// Keep the task's outputs in this folder
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) out: Option<PathBuf>,
+    /// Give it the network, the clock and the randomness that it asks for
+    #[arg(long)]
+    pub(crate) grant: bool,
+    /// End the guest after this long, as in 90s, 5m
+    #[arg(long, value_name = "DURATION")]
+    pub(crate) timeout: Option<String>,
     #[command(flatten)]
     pub(crate) output: OutputArgs,
 }

@@ -19,6 +19,7 @@ use sykli_node::paths::Dirs;
 
 use args::{
     CacheCommand, Cli, Command, ConfigCommand, NewCommand, NodeCommand, OutputArgs, PipelineArgs,
+    BundleCommand, CacheCommand, Cli, Command, ConfigCommand, NewCommand, OutputArgs, PipelineArgs,
 };
 use cmd::Context;
 use config::{ColorWhen, Files, Flags, Format};
@@ -115,6 +116,10 @@ fn files(cwd: &Path, dirs: &Dirs, command: &Command) -> Files {
         // A component is no project: `exec` must start quickly and the same everywhere. Nor is a machine's node: it
         // serves all projects, and the folder that it was started in must not decide how.
         Command::Exec(_) | Command::Node(_) => None,
+        // A component is no project: `exec` must start quickly and the same everywhere.
+        Command::Exec(_) => None,
+        // Nor is a file from elsewhere.
+        Command::Bundle(command) if !matches!(command, BundleCommand::Pack(_)) => None,
         _ => {
             let found = cmd::locate(cwd, pipeline(command).unwrap_or(&none));
             Some(found.map_or_else(|_| cwd.to_owned(), |found| found.root))
@@ -142,6 +147,7 @@ fn pipeline(command: &Command) -> Option<&PipelineArgs> {
         Command::Graph(args) => Some(&args.pipeline),
         Command::Cache(CacheCommand::Why(args)) => Some(&args.pipeline),
         Command::History(args) => Some(&args.pipeline),
+        Command::Bundle(BundleCommand::Pack(args)) => Some(&args.pipeline),
         _ => None,
     }
 }
@@ -166,6 +172,11 @@ fn output(command: &Command) -> Option<OutputArgs> {
         Command::History(args) => args.output,
         Command::Report(args) => args.output,
         Command::Cache(CacheCommand::Why(args)) => args.output,
+        Command::Bundle(BundleCommand::Pack(args)) => args.output,
+        Command::Bundle(BundleCommand::Run(args)) => args.output,
+        Command::Bundle(
+            BundleCommand::Inspect { output, .. } | BundleCommand::Verify { output, .. },
+        ) => *output,
         Command::Cache(
             CacheCommand::Stats { output }
             | CacheCommand::Gc { output, .. }

@@ -32,7 +32,7 @@ fn help_and_version_are_answers_and_not_errors() {
     let help = home.run(&["--help"]);
     assert_eq!((help.code, help.err.as_str()), (0, ""));
     for command in [
-        "run", "exec", "init", "validate", "plan", "graph", "cache", "config", "doctor",
+        "run", "exec", "init", "validate", "plan", "graph", "cache", "bundle", "config", "doctor",
     ] {
         assert!(help.out.contains(command), "{command}");
     }

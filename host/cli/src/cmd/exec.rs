@@ -64,13 +64,18 @@ pub(crate) fn exec(context: &Context, args: ExecArgs) -> Outcome {
         .node()?
         .exec(request, output, &interrupt)
         .map_err(|error| node_error(&error, None))?;
+    Ok(ended(context, report, &sink))
+}
+
+/// Says how a guest ended, which also decides how this process does.
+pub(super) fn ended(context: &Context, report: ExecReport, sink: &Sink) -> Exit {
     let exit = Exit::Guest(exit_code(report.exit_code));
-    if machine {
-        render::document(&document(report, &sink, exit), context.format());
+    if sink.machine {
+        render::document(&document(report, sink, exit), context.format());
     } else {
         tell(context, report);
     }
-    Ok(exit)
+    exit
 }
 
 /// The component, the folder flags (those before it and those directly after it) and the guest's arguments. A `--` ends
@@ -191,7 +196,7 @@ fn limits(
 }
 
 /// Receives the guest's streams: shows them, or keeps them for the document.
-struct Sink {
+pub(super) struct Sink {
     machine: bool,
     streams: [Mutex<Side>; 2],
 }
@@ -204,7 +209,7 @@ struct Side {
 }
 
 impl Sink {
-    fn new(context: &Context, machine: bool) -> Sink {
+    pub(super) fn new(context: &Context, machine: bool) -> Sink {
         let side = |terminal: bool| {
             let filter = terminal.then(escape::Filter::default);
             Mutex::new(Side {
@@ -230,7 +235,7 @@ impl Sink {
         }
     }
 
-    fn write(&self, stream: Stream, bytes: &[u8]) {
+    pub(super) fn write(&self, stream: Stream, bytes: &[u8]) {
         let mut side = self
             .side(stream)
             .lock()

@@ -2,6 +2,7 @@
 //! the node, and the node's errors as ours. A command decides what to ask of the node and how to show the answer.
 
 mod build;
+mod bundle;
 mod cache;
 mod config;
 mod daemon;
@@ -42,6 +43,7 @@ use sykli_node::node::{Node, NodeError, NodeSettings};
 use crate::args::{
     CacheCommand, Command, ConfigCommand, MeshCommand, NewCommand, PeersCommand, PipelineArgs,
 };
+use crate::args::{BundleCommand, CacheCommand, Command, ConfigCommand, NewCommand, PipelineArgs};
 use crate::config::{Files, Format, Resolved};
 use crate::error::{CliError, Exit, Outcome, Problem, SourceText, plain, plain_text};
 use crate::render::diagnose::Shown;
@@ -109,6 +111,10 @@ pub(crate) fn dispatch(context: &Context, command: Command) -> Outcome {
         Command::Cache(CacheCommand::Gc { max, .. }) => cache::gc(context, max.as_deref()),
         Command::Cache(CacheCommand::Why(args)) => cache::why(context, &args),
         Command::Cache(CacheCommand::Clear { .. }) => cache::clear(context),
+        Command::Bundle(BundleCommand::Pack(args)) => bundle::pack(context, &args),
+        Command::Bundle(BundleCommand::Inspect { file, .. }) => bundle::inspect(context, &file),
+        Command::Bundle(BundleCommand::Verify { file, .. }) => bundle::verify(context, &file),
+        Command::Bundle(BundleCommand::Run(args)) => bundle::run(context, args),
         Command::Config(ConfigCommand::Show { origin, .. }) => config::show(context, origin),
         Command::Node(command) => node::node(context, &command),
         Command::Id(_) => id::id(context),

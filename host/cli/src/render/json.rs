@@ -4,6 +4,9 @@
 //! `render/convert.rs` fills them. Numbers carry their unit in their name.
 
 pub(crate) mod mesh;
+mod bundle;
+
+pub(crate) use bundle::{BundleBlob, BundleDoc, BundleTask};
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

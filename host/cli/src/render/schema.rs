@@ -57,6 +57,7 @@ fn the_published_schemas_are_those_of_the_types() {
     check::<json::WhyDoc>("cache-why", &mut wrong);
     check::<json::CacheDoc>("cache-stats", &mut wrong);
     check::<json::BuildDoc>("build", &mut wrong);
+    check::<json::BundleDoc>("bundle", &mut wrong);
     check::<json::ExecDoc>("exec", &mut wrong);
     check::<json::CreatedDoc>("created", &mut wrong);
     check::<json::ConfigDoc>("config", &mut wrong);
