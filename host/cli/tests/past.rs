@@ -164,6 +164,19 @@ fn a_killed_run_is_interrupted_and_its_status_is_watched_to_the_end() {
     let running = valid("status", &home.run(&["status", "--json"]).out);
     assert_eq!(running["standing"], "running");
     assert_eq!(running["tasks"][0]["standing"], "passed");
+    let text = home.run(&["status"]);
+    assert!(
+        text.out.contains("one ✓ → two ⚡here → three ⏳"),
+        "{}",
+        text.out
+    );
+    let task = home.run(&["task", "two"]);
+    assert!(
+        task.out
+            .starts_with("[Task: two] Status: Running\n  Executor: this machine\n"),
+        "{}",
+        task.out
+    );
     let mut watch = home
         .command(&["status", "--watch", "--format", "ndjson"])
         .stdout(Stdio::piped())

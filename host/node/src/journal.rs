@@ -19,7 +19,7 @@ mod tests;
 mod write;
 
 pub use crate::db::{CommitError, CommitWatcher, FaultKind, Ticket};
-pub use elsewhere::Tally;
+pub use elsewhere::{Ends, Tally};
 pub use read::{Instance, Run, RunState};
 pub use steps::{NewStep, Noted, lost_code};
 pub use write::{NewRun, Outcome, Said, Settled};

@@ -3,7 +3,7 @@
 //!
 //! It decides no words and no colours: the command line does. Made here and by the mesh node, read by the command line.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -12,7 +12,7 @@ use sykli_core::machine::{Mode, StepKind};
 use sykli_core::snapshot::{InstanceCounts, Snapshot, TaskState};
 
 use crate::events::{NodeRef, PlannedTask};
-use crate::journal::{Instance, Journal, Outcome, Run, RunState};
+use crate::journal::{Ends, Instance, Journal, Outcome, Run, RunState};
 
 /// How a run, a task or an instance stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -80,15 +80,15 @@ pub struct Sum {
 }
 
 impl Sum {
-    fn add(&mut self, outcome: Outcome) {
-        let count = match outcome {
+    fn add(&mut self, ends: &Ends) {
+        let count = match ends.outcome {
             Outcome::Passed => &mut self.passed,
             Outcome::Cached => &mut self.cached,
             Outcome::Failed => &mut self.failed,
             Outcome::Skipped => &mut self.skipped,
             Outcome::Cancelled => &mut self.cancelled,
         };
-        *count = count.saturating_add(1);
+        *count = count.saturating_add(ends.instances);
     }
 
     fn of(counts: &InstanceCounts) -> Sum {
@@ -114,6 +114,11 @@ impl Sum {
             self.cancelled,
         ];
         ends.into_iter().fold(0, u32::saturating_add)
+    }
+
+    /// All have ended, and what comes after them may begin.
+    fn is_good(&self) -> bool {
+        self.passed.saturating_add(self.cached) >= self.total
     }
 
     /// The one word for them.
@@ -200,13 +205,18 @@ pub struct TaskView {
 }
 
 impl RunView {
-    /// What the journal knows of a run. Of one that goes on, what has settled.
+    /// What the journal knows of a run. Of one that goes on: what has settled, and as running what nothing stands in the way
+    /// of any more.
     #[must_use]
     pub fn recorded(journal: &Journal, run: &Run) -> RunView {
-        let instances = journal.instances(&run.id);
+        let ends = journal.ends(&run.id);
         let mut planned = journal.planned(&run.id);
         if planned.is_empty() {
-            planned = bare(&instances);
+            planned = bare(&ends);
+        }
+        let mut tasks = lines(planned, &ends);
+        if run.state == RunState::Running {
+            under_way(&mut tasks);
         }
         RunView {
             run: run.id.to_string(),
@@ -217,7 +227,7 @@ impl RunView {
             elapsed_ms: run
                 .finished_ms
                 .map(|end| end.saturating_sub(run.started_ms)),
-            tasks: lines(planned, &instances),
+            tasks,
         }
     }
 
@@ -314,10 +324,10 @@ fn standing_of(state: RunState) -> Standing {
 }
 
 /// Declared tasks of which only their instances are known: without edges, by name.
-fn bare(instances: &[Instance]) -> Vec<PlannedTask> {
+fn bare(ends: &[Ends]) -> Vec<PlannedTask> {
     let mut counts = BTreeMap::<&str, u32>::new();
-    for one in instances {
-        *counts.entry(&one.task).or_default() += 1;
+    for one in ends {
+        *counts.entry(&one.task).or_default() += one.instances;
     }
     let tasks = counts.into_iter().map(|(name, instances)| PlannedTask {
         name: name.to_owned(),
@@ -328,11 +338,11 @@ fn bare(instances: &[Instance]) -> Vec<PlannedTask> {
     tasks.collect()
 }
 
-fn lines(planned: Vec<PlannedTask>, instances: &[Instance]) -> Vec<TaskLine> {
+fn lines(planned: Vec<PlannedTask>, ends: &[Ends]) -> Vec<TaskLine> {
     let mut by_task = BTreeMap::<&str, (Sum, Vec<NodeRef>)>::new();
-    for one in instances {
+    for one in ends {
         let (sum, on) = by_task.entry(&one.task).or_default();
-        sum.add(one.outcome);
+        sum.add(one);
         if let Some(node) = one.node.as_ref().filter(|node| !on.contains(node)) {
             on.push(node.clone());
         }
@@ -350,6 +360,23 @@ fn lines(planned: Vec<PlannedTask>, instances: &[Instance]) -> Vec<TaskLine> {
         }
     });
     lines.collect()
+}
+
+/// The journal hears of a task when it ends. In a run that goes on, one whose turn has come has begun or is about to.
+fn under_way(tasks: &mut [TaskLine]) {
+    let good: BTreeSet<String> = tasks
+        .iter()
+        .filter(|task| task.sum.is_good())
+        .map(|task| task.name.clone())
+        .collect();
+    let known: BTreeSet<String> = tasks.iter().map(|task| task.name.clone()).collect();
+    for task in tasks.iter_mut() {
+        // What was not selected stands in nobody's way.
+        let ready = |name: &String| good.contains(name) || !known.contains(name);
+        if task.standing == Standing::Waiting && task.after.iter().all(ready) {
+            task.standing = Standing::Running;
+        }
+    }
 }
 
 impl TaskView {

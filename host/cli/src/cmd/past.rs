@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use sykli_core::diagnostic::suggestion;
 use sykli_core::id::RunId;
 use sykli_node::journal::{Instance, Journal, Noted, Run, RunState};
-use sykli_node::views::TaskView;
+use sykli_node::views::{RunView, TaskView};
 
 use super::{Context, locate};
 use crate::args::PipelineArgs;
@@ -116,7 +116,12 @@ pub(super) fn views(journal: &Journal, run: &Run, wanted: &str) -> Result<Vec<Ta
         }
     }
     if views.is_empty() {
-        views.push(TaskView::on_its_way(run.id.as_str(), (task, wanted), &[]));
+        let mut view = TaskView::on_its_way(run.id.as_str(), (task, wanted), &[]);
+        let all = RunView::recorded(journal, run).tasks;
+        if let Some(line) = all.iter().find(|line| line.name == task) {
+            view.standing = line.standing;
+        }
+        views.push(view);
     }
     Ok(views)
 }

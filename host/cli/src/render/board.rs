@@ -11,7 +11,7 @@ use sykli_core::units;
 use super::json::{Counts, Event, Instance, PlannedTask, State};
 use super::past::{StepDoc, StepName};
 use super::term::{Term, Tone, paint};
-use super::{escape, text};
+use super::{escape, graph_line, text};
 
 /// In plain output, a run that says nothing for this long says where it is.
 const HEARTBEAT: Duration = Duration::from_secs(10);
@@ -172,16 +172,16 @@ impl Board {
     }
 
     /// The declared tasks as the graph line shows them.
-    pub(crate) fn nodes(&self) -> Vec<text::Node> {
+    pub(crate) fn nodes(&self) -> Vec<graph_line::Node> {
         let wanted = self.rows.iter().filter(|row| row.planned.selected > 0);
         wanted
-            .map(|row| text::Node {
+            .map(|row| graph_line::Node {
                 name: row.planned.name.clone(),
                 after: row.planned.after.clone(),
                 instances: row.planned.selected,
                 mark: match row.counts.total() {
-                    0 => text::Mark::Planned,
-                    _ => text::Mark::Ended(row.counts.worst()),
+                    0 => graph_line::Mark::Planned,
+                    _ => graph_line::Mark::Ended(row.counts.worst()),
                 },
             })
             .collect()
@@ -247,7 +247,7 @@ impl Board {
                 let name = escape::clean(&step.node.name);
                 let one = self.row(task).is_some_and(|row| row.planned.instances == 1);
                 if self.verbose || (one && !self.term.live) {
-                    let place = text::place(std::slice::from_ref(&name), self.term.unicode);
+                    let place = graph_line::place(std::slice::from_ref(&name), self.term.unicode);
                     let place = paint(&place, Tone::Info, self.term.err.color);
                     lines.push(format!("{} {place}", escape::clean(label)));
                 }

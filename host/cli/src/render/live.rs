@@ -14,7 +14,7 @@ use sykli_core::units;
 use super::board::{Board, Running};
 use super::json::{Counts, Event};
 use super::term::{Term, Tone, paint};
-use super::{escape, text};
+use super::{escape, graph_line};
 
 /// Drawings a second.
 const HZ: u8 = 12;
@@ -97,7 +97,7 @@ impl Live {
     }
 
     /// Ends the drawing and clears it; what the graph line needs.
-    pub(crate) fn finish(&self) -> Vec<text::Node> {
+    pub(crate) fn finish(&self) -> Vec<graph_line::Node> {
         self.end();
         self.shared.board().nodes()
     }
@@ -227,7 +227,7 @@ impl Row {
         let time = paint(&elapsed(since), Tone::Quiet, term.err.color);
         let mut message = escape::clean(&self.message);
         if let Some(on) = &self.on {
-            let place = text::place(std::slice::from_ref(on), term.unicode);
+            let place = graph_line::place(std::slice::from_ref(on), term.unicode);
             let place = paint(&clip(&place, 28), Tone::Info, term.err.color);
             message = match message.is_empty() {
                 true => place,

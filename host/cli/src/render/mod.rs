@@ -4,6 +4,10 @@
 //! `graph.rs` turn documents into text; `past.rs`, `views.rs` and `past_text.rs` do the same for past runs, `reasons.rs`
 //! knows why a task went where, `qr.rs` draws a line as a code, `when.rs` shows wall time, `diagnose.rs` shows errors,
 //! `escape.rs` keeps guests from driving the terminal.
+//! `json.rs` names the documents, `convert.rs` fills them from the node's reports, `text.rs`, `graph_line.rs`,
+//! `board.rs`, `live.rs` and `graph.rs` turn documents into text; `past.rs`, `views.rs` and `past_text.rs` do the same for
+//! past runs, `reasons.rs` knows why a task went where, `diagnose.rs` shows errors, `escape.rs` keeps guests from driving
+//! the terminal.
 //! Nothing here starts work or decides an exit code.
 
 mod board;
@@ -11,6 +15,7 @@ pub(crate) mod convert;
 pub(crate) mod diagnose;
 pub(crate) mod escape;
 pub(crate) mod graph;
+mod graph_line;
 pub(crate) mod json;
 mod live;
 pub(crate) mod past;
@@ -145,7 +150,7 @@ impl Reporter {
     }
 
     /// Ends the view; what the graph line shows.
-    pub(crate) fn finish(&self) -> Vec<text::Node> {
+    pub(crate) fn finish(&self) -> Vec<graph_line::Node> {
         match &self.view {
             View::Silent | View::Lines => Vec::new(),
             View::Plain(board) => lock(board).nodes(),

@@ -8,13 +8,14 @@ use sykli_core::units::{human_count, human_duration_ms};
 use sykli_node::events::Stream;
 
 use super::escape::{self, clean};
+use super::graph_line::{self, Mark, Node};
 use super::json::{Counts, State};
 use super::past::{
     ExplainDoc, HistoryDoc, Moves, PastRun, Reach, ReportDoc, ReportTask, Standing, StatusDoc,
     StatusTask, TaskDoc, TaskDocView,
 };
 use super::term::{Term, Tone, paint};
-use super::text::{self, Mark, Node, hint_line, plural};
+use super::text::{self, hint_line, plural};
 
 /// Instances that a text shows one by one.
 const MAX_SHOWN: usize = 200;
@@ -314,7 +315,7 @@ pub(crate) fn status(term: &Term, doc: &StatusDoc) -> Vec<String> {
         .collect();
     let mut lines = match nodes.is_empty() {
         true => Vec::new(),
-        false => text::graph_lines(&nodes, term),
+        false => graph_line::graph_lines(&nodes, term),
     };
     let mut sum = Counts::default();
     let mut total = 0u32;

@@ -1,11 +1,12 @@
 //! What the journal knows of a run beyond its instances: how they ended in numbers, which nodes it met, what happened to
 //! its tasks on their way, what a task wrote, and how its pipeline was drawn. A read that fails knows nothing.
 
-use super::read::{Run, RunState, collect, with_columns};
+use super::read::{Run, RunState, collect, node, with_columns};
 use super::steps::{self, Noted};
 use super::{Journal, Outcome, Said};
 use crate::events::{Counts, NodeRef, PlannedTask};
 use rusqlite::{OptionalExtension, params};
+use std::collections::BTreeMap;
 use std::path::Path;
 use sykli_core::id::RunId;
 
@@ -21,45 +22,64 @@ pub struct Tally {
     pub elsewhere: Vec<(NodeRef, u32)>,
 }
 
+/// Instances of one declared task that ended alike.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ends {
+    /// The declared task.
+    pub task: String,
+    /// How they ended.
+    pub outcome: Outcome,
+    /// The node that ran them; none where it was this one, or nobody.
+    pub node: Option<NodeRef>,
+    /// How many.
+    pub instances: u32,
+}
+
 impl Journal {
-    /// How the instances of a run ended, as far as they have.
-    pub fn tally(&self, run: &RunId) -> Tally {
+    /// How many instances of each declared task ended how, and on which other node; by task.
+    pub fn ends(&self, run: &RunId) -> Vec<Ends> {
         let rows = self.inner.db.read(|connection| {
             let mut statement = connection.prepare_cached(
-                "SELECT i.outcome, i.node, n.name, count(*) FROM instances i
+                "SELECT i.task, i.outcome, i.node, n.name, count(*) FROM instances i
                  LEFT JOIN nodes n ON n.run = i.run AND n.id = i.node
-                 WHERE i.run = (SELECT seq FROM runs WHERE id = ?1) GROUP BY i.outcome, i.node",
+                 WHERE i.run = (SELECT seq FROM runs WHERE id = ?1) GROUP BY i.task, i.outcome, i.node",
             )?;
             let rows = statement.query_map([run.as_str()], |row| {
-                let id: Option<String> = row.get(1)?;
-                let name: Option<String> = row.get(2)?;
-                let node = id.map(|id| NodeRef {
-                    name: name.unwrap_or_else(|| id.clone()),
-                    id,
-                });
-                Ok((row.get::<_, i64>(0)?, node, row.get::<_, u32>(3)?))
+                let Some(outcome) = Outcome::of_number(row.get(1)?) else {
+                    return Ok(None);
+                };
+                Ok(Some(Ends {
+                    task: row.get(0)?,
+                    outcome,
+                    node: node(row, 2)?,
+                    instances: row.get(4)?,
+                }))
             })?;
             rows.collect::<rusqlite::Result<Vec<_>>>()
         });
+        rows.into_iter().flatten().flatten().collect()
+    }
+
+    /// How the instances of a run ended, as far as they have.
+    pub fn tally(&self, run: &RunId) -> Tally {
         let mut tally = Tally::default();
-        for (outcome, node, count) in rows.into_iter().flatten() {
+        let mut elsewhere = BTreeMap::<NodeRef, u32>::new();
+        for ends in self.ends(run) {
             let counts = &mut tally.counts;
-            match Outcome::of_number(outcome) {
-                Some(Outcome::Passed) => counts.passed += count,
-                Some(Outcome::Cached) => counts.cached += count,
-                Some(Outcome::Failed) => counts.failed += count,
-                Some(Outcome::Skipped) => counts.skipped += count,
-                Some(Outcome::Cancelled) => counts.cancelled += count,
-                None => {}
+            match ends.outcome {
+                Outcome::Passed => counts.passed += ends.instances,
+                Outcome::Cached => counts.cached += ends.instances,
+                Outcome::Failed => counts.failed += ends.instances,
+                Outcome::Skipped => counts.skipped += ends.instances,
+                Outcome::Cancelled => counts.cancelled += ends.instances,
             }
-            let Some(node) = node else { continue };
-            match tally.elsewhere.iter_mut().find(|(known, _)| *known == node) {
-                Some((_, known)) => *known += count,
-                None => tally.elsewhere.push((node, count)),
+            if let Some(node) = ends.node {
+                *elsewhere.entry(node).or_default() += ends.instances;
             }
         }
-        let by = |one: &(NodeRef, u32)| (u32::MAX - one.1, one.0.name.clone());
-        tally.elsewhere.sort_by_key(by);
+        tally.elsewhere = elsewhere.into_iter().collect();
+        let most = |one: &(NodeRef, u32)| (u32::MAX - one.1, one.0.name.clone());
+        tally.elsewhere.sort_by_key(most);
         tally
     }
 

@@ -229,13 +229,14 @@ fn instance(row: &Row<'_>) -> rusqlite::Result<Option<Instance>> {
         wall_ms: unsigned(row, 5)?,
         fuel: unsigned(row, 6)?,
         failure: row.get(7)?,
-        node: node(row)?,
+        node: node(row, 8)?,
         stolen: row.get(10)?,
     }))
 }
 
-fn node(row: &Row<'_>) -> rusqlite::Result<Option<NodeRef>> {
-    let (id, name): (Option<String>, Option<String>) = (row.get(8)?, row.get(9)?);
+/// The columns of a node's id and name, from `at` on.
+pub(super) fn node(row: &Row<'_>, at: usize) -> rusqlite::Result<Option<NodeRef>> {
+    let (id, name): (Option<String>, Option<String>) = (row.get(at)?, row.get(at + 1)?);
     Ok(id.map(|id| NodeRef {
         name: name.unwrap_or_else(|| id.clone()),
         id,

@@ -5,6 +5,7 @@
 //! journal's writer and readers.
 
 use super::MAX_STEPS;
+use super::write::{MAX_NAME_BYTES, clipped};
 use crate::events::NodeRef;
 use rusqlite::{Connection, Row, params};
 use serde_json::{Value, json};
@@ -112,7 +113,7 @@ pub(super) fn append(
                 &*step.label,
                 step.at_ms.cast_signed(),
                 step.attempt,
-                step.node.id,
+                clipped(&step.node.id, MAX_NAME_BYTES),
                 step_code(&step.what),
                 detail(&step.what),
                 most,

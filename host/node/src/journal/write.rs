@@ -33,7 +33,7 @@ const MAX_TASKS: usize = 4096;
 const MAX_TASKS_BYTES: usize = 256 * 1024;
 /// Nodes of a run whose names are kept, and the longest of these, in bytes.
 const MAX_NODES: i64 = 10_000;
-const MAX_NAME_BYTES: usize = 256;
+pub(super) const MAX_NAME_BYTES: usize = 256;
 
 /// A run that begins.
 #[derive(Debug, Clone)]
@@ -344,7 +344,7 @@ fn meet<'a>(
 }
 
 /// As much of a text as `most` bytes hold.
-fn clipped(text: &str, most: usize) -> &str {
+pub(super) fn clipped(text: &str, most: usize) -> &str {
     text.get(..text.floor_char_boundary(most)).unwrap_or(text)
 }
 
