@@ -203,11 +203,13 @@ component = "spin.wasm"
 limits    = { fuel = "10M" }
 [task.memory]
 component = "memory-bomb.wasm"
-limits    = { memory = "64MB" }
+limits    = { fuel = "500M", memory = "64MB" }
 [task.stack]
 component = "stack-bomb.wasm"
+limits    = { fuel = "500M" }
 [task.handles]
 component = "handle-flood.wasm"
+limits    = { fuel = "500M" }
 [task.nothing]
 component = "noop.wasm"
 outputs   = ["report.txt"]
