@@ -164,3 +164,28 @@ fn an_unwritable_cache_is_a_clear_error() {
         stats.err
     );
 }
+
+#[test]
+fn a_project_narrows_consent_and_show_says_so() {
+    let home = Home::new();
+    write(
+        &home.user_config(),
+        "[consent]\nmode = \"policy\"\ngrants = [\"clock\", \"random\"]\n",
+    );
+    home.write(
+        ".sykli/config.toml",
+        "[consent]\nmode = \"never\"\ngrants = [\"clock\"]\nmax_concurrent = 50\n",
+    );
+    let document = valid("config", &home.run(&["config", "show", "--json"]).out);
+    let setting = |key: &str| {
+        let settings = document["settings"].as_array().unwrap().iter();
+        let found = settings.clone().find(|one| one["key"] == key).unwrap();
+        let text = |field: &str| found[field].as_str().unwrap().to_owned();
+        (text("value"), text("origin"))
+    };
+    let said = |value: &str, origin: &str| (value.to_owned(), origin.to_owned());
+    assert_eq!(setting("consent.mode"), said("never", "project file"));
+    assert_eq!(setting("consent.grants"), said("clock", "project file"));
+    assert_eq!(setting("consent.max_concurrent"), said("2", "default"));
+    assert_eq!(setting("node.profile"), said("lan", "default"));
+}
