@@ -1,9 +1,9 @@
 //! What can be written on the command line: the grammar and its help texts, nothing else. No value is interpreted
 //! here (that is `config`'s part) and nothing is done. `main` parses into [`Cli`]; `completions` and `man` read it.
 
-mod node;
-mod mesh;
 mod history;
+mod mesh;
+mod node;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -11,12 +11,12 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 
 use crate::config::{ColorWhen, Format};
-pub(crate) use node::{NodeCommand, StartArgs, StopArgs};
+pub(crate) use history::{ExplainArgs, HistoryArgs, LogsArgs, ReportArgs, StatusArgs, TaskArgs};
 pub(crate) use mesh::{
     Ceiling, IdArgs, InviteArgs, InvitedRole, JoinArgs, MeshCommand, PeerArgs, PeersArgs,
     PeersCommand, RevokeArgs,
 };
-pub(crate) use history::{ExplainArgs, HistoryArgs, LogsArgs, ReportArgs, StatusArgs, TaskArgs};
+pub(crate) use node::{NodeCommand, StartArgs, StopArgs};
 
 /// Run pipelines of sandboxed WebAssembly components.
 #[derive(Debug, Parser)]

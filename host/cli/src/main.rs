@@ -18,8 +18,8 @@ use clap::error::ErrorKind;
 use sykli_node::paths::Dirs;
 
 use args::{
-    CacheCommand, Cli, Command, ConfigCommand, NewCommand, NodeCommand, OutputArgs, PipelineArgs,
-    BundleCommand, CacheCommand, Cli, Command, ConfigCommand, NewCommand, OutputArgs, PipelineArgs,
+    BundleCommand, CacheCommand, Cli, Command, ConfigCommand, NewCommand, NodeCommand, OutputArgs,
+    PipelineArgs,
 };
 use cmd::Context;
 use config::{ColorWhen, Files, Flags, Format};
@@ -116,8 +116,6 @@ fn files(cwd: &Path, dirs: &Dirs, command: &Command) -> Files {
         // A component is no project: `exec` must start quickly and the same everywhere. Nor is a machine's node: it
         // serves all projects, and the folder that it was started in must not decide how.
         Command::Exec(_) | Command::Node(_) => None,
-        // A component is no project: `exec` must start quickly and the same everywhere.
-        Command::Exec(_) => None,
         // Nor is a file from elsewhere.
         Command::Bundle(command) if !matches!(command, BundleCommand::Pack(_)) => None,
         _ => {

@@ -120,25 +120,24 @@ impl Daemon {
                     rtt_us: u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
                     relayed,
                 }),
-                Err(error) => Err(Refused::new(
-                    RefusedKind::Failed,
-                    error.code(),
-                    error.to_string(),
-                )
-                .hint(error.hint())),
+                Err(error) => {
+                    Err(
+                        Refused::new(RefusedKind::Failed, error.code(), error.to_string())
+                            .hint(error.hint()),
+                    )
+                }
             });
         });
     }
 
     fn wish(&self, wish: PeerWish) -> Result<(), Refused> {
-        let node = |peer: &str| {
-            identity::parse(peer).map_err(|error| Refused::invalid(error.to_string()))
-        };
+        let node =
+            |peer: &str| identity::parse(peer).map_err(|error| Refused::invalid(error.to_string()));
         match wish {
             PeerWish::Dial { address } => {
-                let address = address
-                    .parse()
-                    .map_err(|error| Refused::invalid(format!("`{address}` is no address: {error}")))?;
+                let address = address.parse().map_err(|error| {
+                    Refused::invalid(format!("`{address}` is no address: {error}"))
+                })?;
                 self.mesh.dial_address(address);
             }
             PeerWish::Disconnect { peer } => self.mesh.disconnect(node(&peer)?),

@@ -10,18 +10,18 @@ mod doctor;
 mod exec;
 mod explain;
 mod graph;
+mod history;
 mod id;
 mod init;
 mod launch;
-mod mesh;
-mod history;
 mod live;
 mod logs;
+mod mesh;
 mod new;
 mod node;
 mod pages;
-mod peers;
 mod past;
+mod peers;
 mod plan;
 mod report;
 mod run;
@@ -41,9 +41,9 @@ use sykli_node::membership::MembershipError;
 use sykli_node::node::{Node, NodeError, NodeSettings};
 
 use crate::args::{
-    CacheCommand, Command, ConfigCommand, MeshCommand, NewCommand, PeersCommand, PipelineArgs,
+    BundleCommand, CacheCommand, Command, ConfigCommand, MeshCommand, NewCommand, PeersCommand,
+    PipelineArgs,
 };
-use crate::args::{BundleCommand, CacheCommand, Command, ConfigCommand, NewCommand, PipelineArgs};
 use crate::config::{Files, Format, Resolved};
 use crate::error::{CliError, Exit, Outcome, Problem, SourceText, plain, plain_text};
 use crate::render::diagnose::Shown;

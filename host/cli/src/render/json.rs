@@ -3,8 +3,8 @@
 //! `docs/schema/` are generated from these types (`render/schema.rs`). It decides names and shapes only;
 //! `render/convert.rs` fills them. Numbers carry their unit in their name.
 
-pub(crate) mod mesh;
 mod bundle;
+pub(crate) mod mesh;
 
 pub(crate) use bundle::{BundleBlob, BundleDoc, BundleTask};
 
@@ -170,7 +170,9 @@ pub(crate) struct PlannedTask {
 }
 
 /// One of a guest's output streams.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Stream {
     Stdout,

@@ -1,13 +1,9 @@
 //! Everything that reaches the user's eyes or another program: machine output to stdout, everything else to stderr.
 //!
-//! `json.rs` names the documents, `convert.rs` fills them from the node's reports, `text.rs`, `board.rs`, `live.rs` and
-//! `graph.rs` turn documents into text; `past.rs`, `views.rs` and `past_text.rs` do the same for past runs, `reasons.rs`
-//! knows why a task went where, `qr.rs` draws a line as a code, `when.rs` shows wall time, `diagnose.rs` shows errors,
-//! `escape.rs` keeps guests from driving the terminal.
 //! `json.rs` names the documents, `convert.rs` fills them from the node's reports, `text.rs`, `graph_line.rs`,
 //! `board.rs`, `live.rs` and `graph.rs` turn documents into text; `past.rs`, `views.rs` and `past_text.rs` do the same for
-//! past runs, `reasons.rs` knows why a task went where, `diagnose.rs` shows errors, `escape.rs` keeps guests from driving
-//! the terminal.
+//! past runs, `reasons.rs` knows why a task went where, `qr.rs` draws a line as a code, `when.rs` shows wall time,
+//! `diagnose.rs` shows errors, `escape.rs` keeps guests from driving the terminal.
 //! Nothing here starts work or decides an exit code.
 
 mod board;
@@ -20,14 +16,14 @@ pub(crate) mod json;
 mod live;
 pub(crate) mod past;
 pub(crate) mod past_text;
-pub(crate) mod reasons;
 pub(crate) mod qr;
+pub(crate) mod reasons;
 #[cfg(test)]
 mod schema;
 pub(crate) mod term;
 pub(crate) mod text;
-pub(crate) mod when;
 pub(crate) mod views;
+pub(crate) mod when;
 
 use std::fmt::Write as _;
 use std::io::Write;

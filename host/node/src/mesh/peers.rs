@@ -274,7 +274,9 @@ mod tests {
     #[test]
     fn blob_places_are_a_peers_and_everybodys() {
         let (mut peers, now) = (peers(), Instant::now());
-        let nodes: Vec<NodeId> = (0..3).map(|_| Identity::generate().unwrap().node_id()).collect();
+        let nodes: Vec<NodeId> = (0..3)
+            .map(|_| Identity::generate().unwrap().node_id())
+            .collect();
         let mut held = Vec::new();
         for node in &nodes[..2] {
             let peer = peers.meet(*node, now);

@@ -256,9 +256,9 @@ impl Runs {
     fn find(&self, run: &str) -> Result<Arc<Entry>, Refused> {
         let table = lock(&self.table);
         let found = table.iter().find(|entry| lock(&entry.state).run == run);
-        found
-            .cloned()
-            .ok_or_else(|| Refused::no_such("run", run).hint("`sykli history` lists those of the past"))
+        found.cloned().ok_or_else(|| {
+            Refused::no_such("run", run).hint("`sykli history` lists those of the past")
+        })
     }
 
     pub(super) fn events(&self, run: &str) -> Result<Feed, Refused> {
@@ -276,9 +276,9 @@ impl Runs {
         let table = lock(&self.table);
         let has = |entry: &&Arc<Entry>| lock(&entry.state).has(name);
         let found = table.iter().find(has);
-        found
-            .cloned()
-            .ok_or_else(|| Refused::no_such("task", name).hint("`sykli task NAME` looks into the journal too"))
+        found.cloned().ok_or_else(|| {
+            Refused::no_such("task", name).hint("`sykli task NAME` looks into the journal too")
+        })
     }
 
     pub(super) fn task(&self, name: &str) -> Result<TaskView, Refused> {
@@ -367,7 +367,8 @@ impl Entry {
                     .to_owned(),
                     text: String::from_utf8_lossy(bytes).into_owned(),
                 };
-                self.logs.push(serde_json::to_string(&line).unwrap_or_default());
+                self.logs
+                    .push(serde_json::to_string(&line).unwrap_or_default());
             }
             _ => {}
         }
@@ -375,7 +376,11 @@ impl Entry {
 
     fn view(&self) -> RunView {
         let state = lock(&self.state);
-        let counts = state.snapshot.as_ref().map(|it| it.counts).unwrap_or_default();
+        let counts = state
+            .snapshot
+            .as_ref()
+            .map(|it| it.counts)
+            .unwrap_or_default();
         let on = |way: &&Way| way.settled.is_none() && way.executor.is_some();
         let elsewhere = u32::try_from(state.ways.values().filter(on).count()).unwrap_or(u32::MAX);
         let elapsed = match &state.ended {
@@ -401,16 +406,21 @@ impl Entry {
         let state = lock(&self.state);
         let named = |(label, way): &(&Arc<str>, &Way)| ***label == *name || *way.task == *name;
         let all: Vec<_> = state.ways.iter().filter(named).collect();
-        let task = all.first().map_or(String::new(), |(_, way)| way.task.to_string());
+        let task = all
+            .first()
+            .map_or(String::new(), |(_, way)| way.task.to_string());
         let running = state.snapshot.as_ref().map(|it| it.running.as_slice());
         let instance = |(label, way): &(&Arc<str>, &Way)| {
             let mut running = running.unwrap_or_default().iter();
             let live = running.find(|one| one.label == ***label);
-            way.view(label, live.map(|one| Progress {
-                done: one.done,
-                total: one.total,
-                message: one.message.clone(),
-            }))
+            way.view(
+                label,
+                live.map(|one| Progress {
+                    done: one.done,
+                    total: one.total,
+                    message: one.message.clone(),
+                }),
+            )
         };
         TaskView {
             schema: "sykli.task-live/1".to_owned(),
@@ -469,7 +479,9 @@ impl Way {
                 here: false,
             }),
             stolen: self.stolen,
-            elapsed_ms: self.since.map_or(0, |since| convert::millis(since.elapsed())),
+            elapsed_ms: self
+                .since
+                .map_or(0, |since| convert::millis(since.elapsed())),
             progress: progress.unwrap_or_default(),
             steps: steps.collect(),
         }
