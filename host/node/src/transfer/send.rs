@@ -21,6 +21,10 @@ use crate::store::{Outline, Tracer, group_bytes};
 
 /// Room for a part with what precedes it, and for the frames around it.
 const OUTBOX_BYTES: usize = PART_BYTES + 8 * 1024;
+const _: () = assert!(
+    2 * OUTBOX_BYTES < 1 << 20,
+    "what a transfer holds is bounded"
+);
 /// What is read for an outline in one turn, in parts: it costs less than compressing one.
 const TRACED_PARTS: usize = 8;
 const OVERHEAD: usize = HEADER_BYTES + PART_HEAD_BYTES;
