@@ -19,6 +19,10 @@ use sykli_core::blob::{Ask, HEADER_BYTES, Header, PART_BYTES, PART_HEAD_BYTES, S
 
 /// Room for the longest frame, and for some small ones before it.
 const INBOX_BYTES: usize = HEADER_BYTES + PART_HEAD_BYTES + PART_BYTES + 64 * 1024;
+const _: () = assert!(
+    2 * INBOX_BYTES < 1 << 20,
+    "what a transfer holds is bounded"
+);
 /// What is read at once where it is not known what comes.
 const PEEK_BYTES: usize = 16 * 1024;
 /// Complete frames of so many bytes are worked on before more are read.

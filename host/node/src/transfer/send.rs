@@ -1,7 +1,7 @@
 //! The provider's work, part by part: what was asked for → frames in a buffer.
 //!
 //! No I/O but reading the blobs; never called on an async thread. It never gives what the closure does not find, never
-//! more than was agreed, and never an outline or a part of content that is not what its name says where it can tell. It
+//! more than was agreed, and never content that is not what its name says: what it sends it has held against that. It
 //! gives one blob after the other, in the order of the wants. Called by `serve`, once a turn.
 
 use std::sync::Arc;
@@ -17,10 +17,14 @@ use sykli_runtime::Source;
 use super::fair::Tools;
 use super::pays::Pays;
 use super::{Closure, Serving, TransferError};
-use crate::store::{Outline, Tracer, group_bytes};
+use crate::store::{GroupHasher, Outline, Tracer, group_bytes};
 
 /// Room for a part with what precedes it, and for the frames around it.
 const OUTBOX_BYTES: usize = PART_BYTES + 8 * 1024;
+const _: () = assert!(
+    2 * OUTBOX_BYTES < 1 << 20,
+    "what a transfer holds is bounded"
+);
 /// What is read for an outline in one turn, in parts: it costs less than compressing one.
 const TRACED_PARTS: usize = 8;
 const OVERHEAD: usize = HEADER_BYTES + PART_HEAD_BYTES;
@@ -69,14 +73,39 @@ impl Outbox {
 struct Blob {
     digest: Digest,
     source: Source,
+    /// What a large one's content is held against.
+    proof: Option<(Arc<Outline>, Box<GroupHasher>)>,
+}
+
+impl Blob {
+    /// Reads content in order; whether it is there and what its name says. A file may have changed since it was digested,
+    /// and an honest node must not be taken for a liar.
+    fn read(&mut self, at: u64, room: &mut [u8]) -> bool {
+        if self.source.read_exact_at(room, at).is_err() {
+            return false;
+        }
+        match &mut self.proof {
+            None => Digest::of(room) == self.digest,
+            Some((outline, hasher)) => hasher
+                .update(room)
+                .is_none_or(|(began, value)| outline.is_group(began, &value)),
+        }
+    }
+
+    /// Its content from `at` on, where a group begins.
+    fn data(mut self, outline: Arc<Outline>, at: u64) -> Current {
+        let hasher = Box::new(GroupHasher::new(outline.size(), at));
+        self.proof = Some((outline, hasher));
+        Current::Data(self, at)
+    }
 }
 
 /// What is being given.
 enum Current {
     /// A blob of one part.
     Whole(Blob),
-    /// A large one whose outline is being made.
-    Tracing(Blob, Box<Tracer>),
+    /// A large one whose outline is being made; what is asked for begins there.
+    Tracing(Blob, Box<Tracer>, u64),
     /// A large one whose outline is being given: so many bytes of it were.
     Outline(Blob, Arc<Outline>, usize),
     /// Its content, from here on.
@@ -157,28 +186,28 @@ impl Sender {
                     Some(want) => (self.begin(want, out)?, 0),
                     None => break,
                 },
-                Some(Current::Whole(blob)) => {
+                Some(Current::Whole(mut blob)) => {
                     let span = span(&blob, 0, true);
                     if OVERHEAD + span.len > out.left() {
                         self.current = Some(Current::Whole(blob));
                         break;
                     }
-                    self.part(&blob, span, out, tools);
+                    self.part(&mut blob, span, out, tools);
                     (None, span.len)
                 }
-                Some(Current::Tracing(blob, tracer)) => {
-                    (self.trace(blob, tracer, out, tools), work)
+                Some(Current::Tracing(blob, tracer, from)) => {
+                    (self.trace(blob, tracer, from, out, tools), work)
                 }
                 Some(Current::Outline(blob, outline, at)) => {
                     (self.outline(blob, outline, at, out), PART_BYTES / 4)
                 }
-                Some(Current::Data(blob, at)) => {
+                Some(Current::Data(mut blob, at)) => {
                     let span = span(&blob, at, false);
                     if OVERHEAD + span.len > out.left() {
                         self.current = Some(Current::Data(blob, at));
                         break;
                     }
-                    let given = self.part(&blob, span, out, tools);
+                    let given = self.part(&mut blob, span, out, tools);
                     let at = at + span.len as u64;
                     let more = given && at < blob.source.len();
                     (more.then_some(Current::Data(blob, at)), span.len)
@@ -197,7 +226,11 @@ impl Sender {
             return Ok(None);
         };
         let (size, digest) = (source.len(), want.digest);
-        let blob = Blob { digest, source };
+        let blob = Blob {
+            digest,
+            source,
+            proof: None,
+        };
         if size <= PART_BYTES as u64 {
             return match want.from {
                 0 => Ok(Some(Current::Whole(blob))),
@@ -207,19 +240,11 @@ impl Sender {
         if want.from >= size || !want.from.is_multiple_of(group_bytes(size)) {
             return Err(FrameError::Body("a want from where no group begins").into());
         }
-        let head = Reply::Blob { size };
-        if want.from > 0 {
-            let given = self.control(&head, HEADER_BYTES + 8, out);
-            return Ok(given.then_some(Current::Data(blob, want.from)));
-        }
         match Outline::known(&digest).filter(|outline| outline.size() == size) {
-            Some(outline) => {
-                let given = self.control(&head, HEADER_BYTES + 8, out);
-                Ok(given.then_some(Current::Outline(blob, outline, 0)))
-            }
+            Some(outline) => Ok(self.announce(blob, outline, want.from, out)),
             None => {
                 let tracer = Box::new(Tracer::new(blob.source.clone()));
-                Ok(Some(Current::Tracing(blob, tracer)))
+                Ok(Some(Current::Tracing(blob, tracer, want.from)))
             }
         }
     }
@@ -228,28 +253,45 @@ impl Sender {
         &mut self,
         blob: Blob,
         mut tracer: Box<Tracer>,
+        from: u64,
         out: &mut Outbox,
         tools: &mut Tools,
     ) -> Option<Current> {
         for _ in 0..TRACED_PARTS {
             match tracer.step(&mut tools.raw) {
                 Ok(false) => {}
-                Ok(true) => {
-                    let Some(outline) = tracer.finish(&blob.digest) else {
+                Ok(true) => match tracer.finish(&blob.digest) {
+                    Some(outline) => return self.announce(blob, outline, from, out),
+                    None => {
                         self.lacks(blob.digest, out);
                         return None;
-                    };
-                    let size = blob.source.len();
-                    let given = self.control(&Reply::Blob { size }, HEADER_BYTES + 8, out);
-                    return given.then_some(Current::Outline(blob, outline, 0));
-                }
+                    }
+                },
                 Err(_) => {
                     self.lacks(blob.digest, out);
                     return None;
                 }
             }
         }
-        Some(Current::Tracing(blob, tracer))
+        Some(Current::Tracing(blob, tracer, from))
+    }
+
+    /// Says how large it is. Whoever has its beginning has its outline too.
+    fn announce(
+        &mut self,
+        blob: Blob,
+        outline: Arc<Outline>,
+        from: u64,
+        out: &mut Outbox,
+    ) -> Option<Current> {
+        let size = outline.size();
+        if !self.control(&Reply::Blob { size }, HEADER_BYTES + 8, out) {
+            return None;
+        }
+        Some(match from {
+            0 => Current::Outline(blob, outline, 0),
+            from => blob.data(outline, from),
+        })
     }
 
     fn outline(
@@ -271,18 +313,18 @@ impl Sender {
         Some(if end < bytes.len() {
             Current::Outline(blob, outline, end)
         } else {
-            Current::Data(blob, 0)
+            blob.data(outline, 0)
         })
     }
 
     /// Gives one part; whether it could.
-    fn part(&mut self, blob: &Blob, span: Span, out: &mut Outbox, tools: &mut Tools) -> bool {
+    fn part(&mut self, blob: &mut Blob, span: Span, out: &mut Outbox, tools: &mut Tools) -> bool {
         let pack = self.level != 0 && self.pays.as_mut().is_none_or(Pays::next);
         if !pack {
             return self.plain(blob, span, out);
         }
         let content = tools.raw.get_mut(..span.len).unwrap_or_default();
-        if blob.source.read_exact_at(content, span.at).is_err() {
+        if !blob.read(span.at, content) {
             self.lacks(blob.digest, out);
             return false;
         }
@@ -309,18 +351,14 @@ impl Sender {
     }
 
     /// Gives one part as it is: read to where it is sent from.
-    fn plain(&mut self, blob: &Blob, span: Span, out: &mut Outbox) -> bool {
+    fn plain(&mut self, blob: &mut Blob, span: Span, out: &mut Outbox) -> bool {
         if !self.charge(OVERHEAD + span.len, out) {
             return false;
         }
         let (begin, len) = (out.len, span.len as u32);
         out.put(&part_head(span.whole, Encoding::Plain, len, len));
         let room = out.room.get_mut(out.len..out.len + span.len);
-        if blob
-            .source
-            .read_exact_at(room.unwrap_or_default(), span.at)
-            .is_err()
-        {
+        if !blob.read(span.at, room.unwrap_or_default()) {
             out.len = begin;
             self.lacks(blob.digest, out);
             return false;

@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use super::support::*;
-use crate::transfer::{Bounds, Fair, Root, Served, TransferError, fetch, serve};
+use crate::transfer::{Bounds, Fair, Root, Served, TransferError, compressed_size, fetch, serve};
 use futures::io::{AsyncReadExt, AsyncWriteExt};
 use sykli_core::blob::{Ask, MAX_OUTSTANDING, PART_BYTES, Want};
 use sykli_core::id::Digest;
+use sykli_runtime::Source;
 
 const SOON: Duration = Duration::from_millis(60);
 
@@ -126,16 +127,28 @@ async fn a_provider_stops_before_it_gives_more_than_was_agreed() {
 
 #[tokio::test]
 async fn content_that_changed_is_gone_and_not_a_lie() {
-    // Of a length of its own, so that nothing of it is remembered from another test.
-    let file = noise(3 * PART_BYTES + 1);
-    let mut shelf = Shelf::default();
-    let tree = shelf.tree(vec![("a".to_owned(), file.clone())]);
-    shelf.0.insert(Digest::of(&file), text(file.len()));
-    let (_dir, store) = store();
-    let (fetched, served) = transfer(&shelf, Root::Tree(tree), &store, NO_BOUND, 1).await;
-    let error = fetched.unwrap_err();
-    assert_eq!((error.code(), error.offence()), ("transfer::gone", None));
-    assert_eq!(served.unwrap_err().code(), "transfer::gone");
+    // Whole, large, and large when its outline is remembered from before it changed.
+    for (len, known) in [
+        (900, false),
+        (3 * PART_BYTES + 1, false),
+        (3 * PART_BYTES + 2, true),
+    ] {
+        let file = noise(len);
+        if known {
+            compressed_size(&Source::bytes(file.clone()), 0).unwrap();
+        }
+        let mut shelf = Shelf::default();
+        let tree = shelf.tree(vec![("a".to_owned(), file.clone())]);
+        shelf.0.insert(Digest::of(&file), text(len));
+        for level in [0, 1] {
+            let (_dir, store) = store();
+            let (fetched, served) =
+                transfer(&shelf, Root::Tree(tree), &store, NO_BOUND, level).await;
+            let error = fetched.unwrap_err();
+            assert_eq!((error.code(), error.offence()), ("transfer::gone", None));
+            assert_eq!(served.unwrap_err().code(), "transfer::gone");
+        }
+    }
 }
 
 #[tokio::test]

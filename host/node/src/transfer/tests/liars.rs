@@ -1,9 +1,11 @@
 //! What a lying provider gets: a typed refusal that names its offence, and nothing of its own into the store.
 
+use std::time::Duration;
+
 use super::support::*;
 use crate::store::Tracer;
 use crate::transfer::pace::Asks;
-use crate::transfer::{Bounds, Fair, Root, TransferError, fetch};
+use crate::transfer::{Bounds, Fair, Root, TransferError, fetch, serve};
 use futures::io::{AsyncReadExt, AsyncWriteExt};
 use sykli_core::blob::{Ask, Encoding, PART_BYTES, Part, Reply};
 use sykli_core::consent::{LostWhy, Offence};
@@ -258,5 +260,52 @@ async fn lengths_are_refused_before_anything_is_awaited_or_allocated() {
             (error.code(), error.offence()),
             ("transfer::malformed", Some(Offence::Malformed))
         );
+    }
+}
+
+#[tokio::test]
+async fn wherever_a_bit_is_flipped_it_is_refused_and_nothing_wrong_is_kept() {
+    let mut shelf = Shelf::default();
+    let files = [
+        ("a", text(300)),
+        ("b", noise(40)),
+        ("c", noise(PART_BYTES + 70)),
+    ];
+    let files = files.map(|(path, bytes)| (path.to_owned(), bytes));
+    let root = shelf.tree(files.into());
+    let total = 200 + 60 + PART_BYTES + 70 + 100;
+    let early = (0..420).step_by(3);
+    let late = [1000, PART_BYTES / 2, PART_BYTES + 350, total - 40];
+    for at in early.chain(late) {
+        let (_dir, store) = store();
+        let (stream, there) = pair(1 << 16);
+        let here = Cut {
+            stream,
+            left: usize::MAX,
+            flip: Some(at),
+        };
+        let bounds = Bounds {
+            // A length that was flipped to a greater one is waited for.
+            stall: Duration::from_millis(40),
+            ..NO_BOUND
+        };
+        let fair = Fair::new(1);
+        let (fetched, _) = futures::join!(
+            fetch(
+                here,
+                request(),
+                Root::Tree(root),
+                &store,
+                bounds,
+                &fair,
+                &|_| ()
+            ),
+            serve(there, |_| Some(shelf.serving(u64::MAX, 9)), &fair, STALL),
+        );
+        assert!(fetched.is_err(), "byte {at}");
+        for (digest, bytes) in &shelf.0 {
+            let kept = store.read(digest, u64::MAX);
+            assert!(kept.is_none_or(|kept| kept == *bytes), "byte {at}");
+        }
     }
 }

@@ -20,6 +20,7 @@ async fn cut(
     let here = Cut {
         stream,
         left: after,
+        flip: None,
     };
     let (fair, flown) = (Fair::new(2), AtomicU64::new(0));
     let note = |bytes| flown.store(bytes, Ordering::Relaxed);

@@ -151,10 +151,11 @@ pub(crate) async fn transfer(
     )
 }
 
-/// A stream that breaks after so many bytes were read from it.
+/// A stream that breaks after so many bytes were read from it, or has a bit flipped after so many.
 pub(crate) struct Cut<S> {
     pub(crate) stream: S,
     pub(crate) left: usize,
+    pub(crate) flip: Option<usize>,
 }
 
 impl<S: Stream> AsyncRead for Cut<S> {
@@ -170,6 +171,14 @@ impl<S: Stream> AsyncRead for Cut<S> {
         let read = Pin::new(&mut self.stream).poll_read(cx, &mut buf[..most]);
         if let Poll::Ready(Ok(read)) = &read {
             self.left -= read;
+            match self.flip {
+                Some(at) if at < *read => {
+                    buf[at] ^= 1 << (at % 8);
+                    self.flip = None;
+                }
+                Some(at) => self.flip = Some(at - read),
+                None => {}
+            }
         }
         read
     }
