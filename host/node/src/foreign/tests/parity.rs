@@ -67,7 +67,7 @@ stdin     = "look/determinism.txt"
 [task.work]
 component = "compute.wasm"
 foreach   = { values = ["floats", "hash"] }
-args      = ["{item}", "1000"]
+args      = ["{item}", "1"]
 [task.many]
 component = "big-output.wasm"
 args      = ["100000", "20"]
