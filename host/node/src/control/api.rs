@@ -4,7 +4,7 @@
 //! a reader gets a new path (`/v2/…`) and a new schema name. Numbers carry their unit in their name; durations are measured
 //! by the node that answers, so no clock of a reader's matters. Fields may be added: readers pass over what they do not
 //! know. Plain data, no behaviour beyond what fills a document from the node's own reports; no secrets, no values of
-//! environment variables. Made and read by [`super::server`], [`super::client`] and the command line.
+//! environment variables. Made and read by both ends of the control socket ([`super`]) and by the command line.
 
 use std::collections::BTreeMap;
 
