@@ -35,6 +35,7 @@ mod frames;
 mod gossip;
 mod hello;
 mod hub;
+mod join;
 mod limits;
 mod meter;
 mod pair;
@@ -50,6 +51,7 @@ pub use blob::BlobStream;
 pub use error::MeshError;
 pub use event::MeshEvent;
 pub use hub::PeerInfo;
+pub use join::{Joining, join};
 pub use limits::MeshLimits;
 pub use shared::Counters;
 
@@ -81,6 +83,8 @@ pub struct MeshConfig {
     pub mesh: String,
     /// Who is let in.
     pub gate: Gate,
+    /// Ask to be let into a mesh, and do nothing else; see [`join`].
+    pub joining: Option<Joining>,
     /// Deadlines, discovery, and whether it is hidden.
     pub profile: Profile,
     /// Where to listen; nowhere if the profile is hidden, whatever is said here.

@@ -6,6 +6,7 @@
 //! owner.rs    own runs: bundles that may be fetched, outputs that are fetched
 //! guest.rs    foreign tasks: bundles taken, guests run, results that wait
 //! fetch.rs    transfers to this node          serve.rs    transfers from it
+//! book.rs     where nodes were met             join.rs     joining a mesh
 //! permits.rs  what may be fetched by whom     run.rs      a run's side of all this
 //! status.rs   the node as it is, for people
 //! ```
@@ -13,10 +14,12 @@
 //! It decides nothing: core does. One of them runs for each user's data folder, in `sykli node start` or, where none is
 //! up, for as long as a `sykli run --mesh` lasts. Called by the command line and by `run`.
 
+mod book;
 mod command;
 mod fetch;
 mod guest;
 mod hub;
+mod join;
 mod owner;
 mod perform;
 mod permits;
@@ -56,6 +59,7 @@ use crate::settings::MeshSettings;
 use crate::store::Store;
 use crate::transfer::{Fair, What};
 use hub::{Ears, Hub};
+pub use join::join;
 use owner::RunSide;
 use permits::Permits;
 use run::Picture;
@@ -214,6 +218,8 @@ pub(super) struct Shared {
     /// zstd's level for what is sent.
     level: i32,
     notices: Notices,
+    /// Where what is remembered is kept.
+    data: PathBuf,
 }
 
 /// A running node; see the module. Dropped, it is stopped.
@@ -269,16 +275,19 @@ impl MeshNode {
             .map_err(MeshNodeError::Threads)?;
         let cap = settings.profile.artifacts.most_bytes();
         let cap = cap.min(settings.policy.max_artifact_bytes);
-        let knows_somebody = settings.mdns || !settings.known.is_empty();
+        let mut known = settings.known.clone();
+        known.extend(book::known(data));
+        let knows_somebody = settings.mdns || !known.is_empty();
         let (heard, mesh_events) = mpsc::channel(MESH_QUEUE);
         let mesh = runtime.block_on(async {
             let config = MeshConfig {
                 identity: identity.keypair().clone(),
                 mesh: mesh_name,
                 gate,
+                joining: None,
                 profile: settings.profile.clone(),
                 listen: settings.listen.clone(),
-                known: settings.known.clone(),
+                known,
                 mdns: settings.mdns,
                 relay_server: settings.relay_server,
                 limits: MeshLimits::default(),
@@ -303,6 +312,7 @@ impl MeshNode {
             fair: Fair::new(THREADS),
             level,
             notices,
+            data: data.clone(),
         });
         let outbox = ledger.outbox()?;
         let permits = Permits::default();

@@ -2,6 +2,7 @@
 //! a run lasts ([`join`]). Everything around it (settings, the control socket, the daemon, what is shown) is elsewhere and
 //! knows the node by `sykli_node::control` alone. Called by `node.rs`, `run.rs` and `mesh.rs`.
 
+use std::path::Path;
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
@@ -9,6 +10,7 @@ use sykli_core::id::RunId;
 use sykli_core::machine::Mode;
 use sykli_core::policy::ConsentMode;
 use sykli_node::control::{Door, Launched, Notice, notices, requests};
+use sykli_node::membership::{Joined, MembershipError, Ticket};
 use sykli_node::meshnode::{MeshNode, MeshNodeError};
 use sykli_node::node::Node;
 use sykli_node::run::Reach;
@@ -62,10 +64,22 @@ pub(super) fn launch(
 }
 
 /// A node for as long as one run lasts.
-pub(super) struct Joined {
+pub(super) struct Present {
     pub(super) reach: Reach,
     node: MeshNode,
     notices: Receiver<Notice>,
+}
+
+/// Carries a ticket to its issuer, and joins.
+pub(super) fn carry(
+    context: &Context,
+    data: &Path,
+    ticket: &Ticket,
+) -> Result<Joined, MembershipError> {
+    let settings = mesh(&context.resolved).map_err(|error| MembershipError::Unreached {
+        message: error.message.clone(),
+    })?;
+    sykli_node::meshnode::join(data, ticket, &settings)
 }
 
 /// Whether a run is to reach other nodes.
@@ -82,7 +96,7 @@ pub(super) fn join(
     args: ReachArgs,
     node: &Node,
     loaded: &Loaded,
-) -> Result<Joined, CliError> {
+) -> Result<Present, CliError> {
     let mut settings = mesh(&context.resolved)?;
     // It is gone when the run has ended: whoever gave it work would have lost it then.
     settings.policy.mode = ConsentMode::Never;
@@ -94,7 +108,7 @@ pub(super) fn join(
         mode: mode(args),
         resume,
     };
-    let joined = Joined {
+    let joined = Present {
         reach,
         node: mesh_node,
         notices,
@@ -135,7 +149,7 @@ pub(super) fn resumed(
     })
 }
 
-impl Joined {
+impl Present {
     /// Waits until a node is there that was known, and a little for more of them.
     fn wait_for_peers(&self) {
         let mut until = Instant::now() + FIRST_PEER;

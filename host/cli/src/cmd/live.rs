@@ -1,9 +1,14 @@
 //! What a node that runs now can tell and the journal cannot: who runs what at this moment, and what is being written.
 //!
 //! The commands ask here first and then the journal. Where no node runs nobody answers, which is no error. It reads
-//! nothing by itself. Made with the [`Context`].
+//! nothing by itself. Made with the [`Context`], in which tests put others.
 
-use sykli_node::views::{Piece, RunView, TaskView};
+use std::ops::ControlFlow;
+
+use sykli_node::control::api::{InstanceView, LogLine};
+use sykli_node::control::{Client, running};
+use sykli_node::events::{NodeRef, Stream};
+use sykli_node::views::{Piece, RunView, Standing, TaskView};
 
 use super::Context;
 
@@ -22,12 +27,86 @@ pub(crate) struct Live {
 }
 
 impl Default for Live {
-    /// No node runs.
+    /// Asks the node that runs here, by its control socket.
     fn default() -> Live {
         Live {
+            // The journal knows as much of a run as a node does: what has settled, and where what is on its way is.
             run: |_, _| None,
-            task: |_, _, _| None,
-            follow: |_, _, _, _| false,
+            task,
+            follow,
         }
     }
+}
+
+fn client(context: &Context) -> Option<Client> {
+    let runtime = &context.resolved.settings.dirs.runtime;
+    let runs = running(runtime).ok().flatten();
+    runs.map(|_| Client::new(runtime))
+}
+
+fn task(context: &Context, run: Option<&str>, name: &str) -> Option<Vec<TaskView>> {
+    let live = client(context)?.task(name).ok()?;
+    if run.is_some_and(|run| !live.run.starts_with(run)) {
+        return None;
+    }
+    let one = |one: InstanceView| TaskView {
+        run: live.run.clone(),
+        task: live.task.clone(),
+        label: one.label,
+        standing: standing(&one.state),
+        address: one
+            .executor
+            .as_ref()
+            .map(|by| by.address.clone())
+            .filter(|address| !address.is_empty()),
+        executor: one.executor.filter(|by| !by.here).map(|by| NodeRef {
+            id: by.id,
+            name: by.name,
+        }),
+        stolen: one.stolen,
+        owner: None,
+        attempt: one.attempt,
+        done: one.progress.done,
+        total: one.progress.total,
+        message: one.progress.message,
+        wall_ms: one.elapsed_ms,
+        fuel: 0,
+        failure: None,
+    };
+    Some(live.instances.into_iter().map(one).collect())
+}
+
+fn standing(word: &str) -> Standing {
+    match word {
+        "offered" => Standing::Offered,
+        "running" | "sending" | "fetching" => Standing::Running,
+        "passed" => Standing::Passed,
+        "cached" => Standing::Cached,
+        "failed" => Standing::Failed,
+        "skipped" => Standing::Skipped,
+        "cancelled" => Standing::Cancelled,
+        _ => Standing::Waiting,
+    }
+}
+
+fn follow(context: &Context, _run: Option<&str>, name: &str, heard: Heard<'_>) -> bool {
+    let Some(client) = client(context) else {
+        return false;
+    };
+    let mut line = |line: &str| {
+        if let Ok(said) = serde_json::from_str::<LogLine>(line)
+            && (said.label == name || said.label.split('[').next() == Some(name))
+        {
+            heard(Piece {
+                label: said.label.into(),
+                stream: match said.stream.as_str() {
+                    "stderr" => Stream::Stderr,
+                    _ => Stream::Stdout,
+                },
+                bytes: said.text.into_bytes(),
+            });
+        }
+        ControlFlow::Continue(())
+    };
+    client.logs(name, true, &mut line).is_ok()
 }

@@ -7,7 +7,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use sykli_core::membership::MAX_ADDRESSES;
 use sykli_core::profile::ProfileKind;
+use sykli_node::control::Client;
 use sykli_node::identity::{self, Identity, IdentityError};
 use sykli_node::membership::{
     Invitation, Joined, Membership, MembershipError, MeshView, Refusal, Ticket, address,
@@ -63,7 +65,7 @@ pub(crate) fn create(context: &Context) -> Outcome {
 
 /// `mesh invite`.
 pub(crate) fn invite(context: &Context, args: &InviteArgs) -> Outcome {
-    let invitation = invitation(args)?;
+    let invitation = invitation(context, args)?;
     let ticket = open(context)?
         .invite(&invitation)
         .map_err(|error| membership_error(&error))?;
@@ -84,19 +86,24 @@ pub(crate) fn invite(context: &Context, args: &InviteArgs) -> Outcome {
     Ok(Exit::Passed)
 }
 
-fn invitation(args: &InviteArgs) -> Result<Invitation, CliError> {
+fn invitation(context: &Context, args: &InviteArgs) -> Result<Invitation, CliError> {
     let expires_in_ms = parse_duration_ms(&args.expires).map_err(|wrong| {
         CliError::usage("cli::value", format!("--expires: {wrong}")).hint("as in --expires 24h")
     })?;
     let addresses: Result<Vec<Arc<str>>, _> =
         args.addresses.iter().map(|text| address(text)).collect();
-    let addresses = addresses.map_err(|error| membership_error(&error))?;
+    let mut addresses = addresses.map_err(|error| membership_error(&error))?;
+    if addresses.is_empty() {
+        addresses = listening(context);
+    }
     if addresses.is_empty() {
         return Err(CliError::usage(
             "mesh::no-address",
             "a ticket says where this node can be reached",
         )
-        .hint("as in --address /ip4/192.168.1.42/udp/4242/quic-v1, with this machine's address and node.listen's port"));
+        .hint(
+            "`sykli node start` first, or say it: --address /ip4/192.168.1.42/udp/4242/quic-v1",
+        ));
     }
     Ok(Invitation {
         addresses,
@@ -110,6 +117,18 @@ fn invitation(args: &InviteArgs) -> Result<Invitation, CliError> {
             Ceiling::Hostile => ProfileKind::Hostile,
         },
     })
+}
+
+/// Where the node that runs here can be reached: from other machines, else from this one alone.
+fn listening(context: &Context) -> Vec<Arc<str>> {
+    let client = Client::new(&context.resolved.settings.dirs.runtime);
+    let status = client.status().unwrap_or_default();
+    let all = status.listening.iter();
+    let local = |text: &&String| text.contains("/127.0.0.1/") || text.contains("/::1/");
+    let (near, far): (Vec<&String>, Vec<&String>) = all.partition(local);
+    let chosen = if far.is_empty() { near } else { far };
+    let addresses = chosen.into_iter().filter_map(|text| address(text).ok());
+    addresses.take(MAX_ADDRESSES).collect()
 }
 
 fn invite_doc(ticket: &Ticket, invitation: &Invitation, line: String) -> InviteDoc {

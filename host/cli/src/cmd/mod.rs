@@ -37,7 +37,6 @@ use std::path::{Path, PathBuf};
 
 use sykli_core::pipeline::{self, MAX_DOCUMENT_BYTES, Pipeline, Task};
 use sykli_core::units;
-use sykli_node::membership::MembershipError;
 use sykli_node::node::{Node, NodeError, NodeSettings};
 
 use crate::args::{
@@ -122,7 +121,8 @@ pub(crate) fn dispatch(context: &Context, command: Command) -> Outcome {
         Command::Peers(args) => match args.command {
             Some(PeersCommand::Trust(args)) => peers::trust(context, &args),
             Some(PeersCommand::Block(args)) => peers::block(context, &args),
-            None | Some(PeersCommand::List { .. } | PeersCommand::Ping(_)) => Err(peers::no_node()),
+            Some(PeersCommand::Ping(args)) => peers::ping(context, &args),
+            None | Some(PeersCommand::List { .. }) => peers::list(context),
         },
         Command::Doctor(_) => doctor::doctor(context),
         // Before settings are read: these must work when they are wrong.
@@ -143,10 +143,8 @@ fn mesh_command(context: &Context, command: &MeshCommand) -> Outcome {
     match command {
         MeshCommand::Create { .. } => mesh::create(context),
         MeshCommand::Invite(args) => mesh::invite(context, args),
-        MeshCommand::Join(args) => mesh::join(context, args, |_, _| {
-            Err(MembershipError::Unreached {
-                message: "this build has no transport".to_owned(),
-            })
+        MeshCommand::Join(args) => mesh::join(context, args, |data, ticket| {
+            launch::carry(context, data, ticket)
         }),
         MeshCommand::Leave { .. } => mesh::leave(context),
         MeshCommand::Revoke(args) => mesh::revoke(context, args),

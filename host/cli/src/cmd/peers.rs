@@ -3,15 +3,18 @@
 use std::path::Path;
 
 use sykli_core::id::NodeId;
+use sykli_core::units;
+use sykli_node::control::Client;
 use sykli_node::identity;
 use sykli_node::membership::{MembershipError, Peers};
 
 use super::Context;
 use super::mesh::{identity_error, membership_error};
+use super::node::control_error;
 use crate::args::PeerArgs;
-use crate::error::{CliError, Exit, Outcome};
-use crate::render;
+use crate::error::{Exit, Outcome};
 use crate::render::json::mesh::PeerListsDoc;
+use crate::render::{self, escape};
 
 /// `peers trust`.
 pub(crate) fn trust(context: &Context, args: &PeerArgs) -> Outcome {
@@ -63,8 +66,53 @@ fn change(
     Ok(Exit::Passed)
 }
 
-/// `peers list` and `peers ping` ask the node that runs here.
-pub(crate) fn no_node() -> CliError {
-    CliError::failed("node::not-running", "no sykli node is running here")
-        .hint("`sykli node start` starts one")
+/// `peers list`: the nodes that the running one knows.
+pub(crate) fn list(context: &Context) -> Outcome {
+    let doc = client(context)
+        .peers()
+        .map_err(|error| control_error(&error))?;
+    if context.format().is_machine() {
+        render::document(&doc, context.format());
+        return Ok(Exit::Passed);
+    }
+    for peer in &doc.peers {
+        let there = match (peer.connected, peer.hidden) {
+            (true, _) => "connected",
+            (false, true) => "away (hidden)",
+            (false, false) => "away",
+        };
+        let rtt = peer.rtt_ms.map_or(String::new(), |ms| format!("  {ms} ms"));
+        let address = peer.addresses.first().map_or("", String::as_str);
+        render::out(&format!(
+            "{}  {}  {there} for {}  {}{rtt}\n",
+            escape::clean(&peer.name),
+            peer.id,
+            units::human_duration_ms(peer.for_ms),
+            escape::clean(address),
+        ));
+    }
+    if doc.peers.is_empty() {
+        render::err("no other node is known here\n");
+    }
+    Ok(Exit::Passed)
+}
+
+/// `peers ping`: how long a peer takes to answer.
+pub(crate) fn ping(context: &Context, args: &PeerArgs) -> Outcome {
+    let pong = client(context)
+        .ping(&args.peer)
+        .map_err(|error| control_error(&error))?;
+    if context.format().is_machine() {
+        render::document(&pong, context.format());
+    } else {
+        let relayed = if pong.relayed { ", relayed" } else { "" };
+        let ms = pong.rtt_us / 1000;
+        let rest = pong.rtt_us % 1000;
+        render::out(&format!("{}  {ms}.{rest:03} ms{relayed}\n", pong.peer));
+    }
+    Ok(Exit::Passed)
+}
+
+fn client(context: &Context) -> Client {
+    Client::new(&context.resolved.settings.dirs.runtime)
 }

@@ -24,6 +24,7 @@ use tokio::time::timeout;
 
 use super::frames::{FrameError, framed, read_frame, write_framed};
 use super::hub::Note;
+use super::join::Joining;
 use crate::membership::{Admitted, Gate, Refusal};
 
 /// How long a refused dialler has to read why.
@@ -36,6 +37,8 @@ pub(super) enum Greeted {
     Admitted,
     /// One of the two did not.
     Refused(Refusal),
+    /// The other end was given its certificate, and greets anew with it.
+    Joined,
     /// It did not end properly.
     Failed(String),
 }
@@ -43,6 +46,7 @@ pub(super) enum Greeted {
 /// Why a greeting ended early.
 enum Halt {
     Refused(Refusal),
+    Joined,
     Failed(String),
 }
 
@@ -55,6 +59,8 @@ impl From<FrameError> for Halt {
 /// One greeting.
 pub(super) struct Greeting {
     pub gate: Gate,
+    /// Instead of greeting: asking to be let into a mesh.
+    pub joining: Option<Joining>,
     pub peer: NodeId,
     pub connection: ConnectionId,
     pub timeout: Duration,
@@ -74,12 +80,16 @@ impl Greeting {
         match timeout(self.timeout, greet).await {
             Ok(Ok(())) => Greeted::Admitted,
             Ok(Err(Halt::Refused(refusal))) => Greeted::Refused(refusal),
+            Ok(Err(Halt::Joined)) => Greeted::Joined,
             Ok(Err(Halt::Failed(why))) => Greeted::Failed(why),
             Err(_) => Greeted::Failed("it took too long".to_owned()),
         }
     }
 
     async fn speak(&self, mut stream: Stream) -> Result<(), Halt> {
+        if let Some(joining) = &self.joining {
+            return self.ask_in(stream, joining).await;
+        }
         let (gate, peer) = (self.gate.clone(), self.peer);
         let hello = off_thread(move || gate.hello(peer)).await?;
         write_framed(&mut stream, &framed(&hello), self.timeout).await?;
@@ -95,18 +105,31 @@ impl Greeting {
         Ok(())
     }
 
+    /// Asks the issuer of a ticket, and nobody else, for a certificate.
+    async fn ask_in(&self, mut stream: Stream, joining: &Joining) -> Result<(), Halt> {
+        if self.peer != joining.issuer {
+            return Err(Halt::Failed(
+                "it is not the issuer of the ticket".to_owned(),
+            ));
+        }
+        write_framed(&mut stream, &framed(&joining.frame), self.timeout).await?;
+        joining.answer(self.read(&mut stream).await?);
+        drop(stream.close().await);
+        Err(Halt::Joined)
+    }
+
     async fn listen(&self, mut stream: Stream) -> Result<(), Halt> {
         let hello = self.read(&mut stream).await?;
         let (gate, peer) = (self.gate.clone(), self.peer);
         let answer = off_thread(move || gate.answer(peer, &hello)).await?;
         match answer.outcome {
+            Ok(admitted) if admitted.joined => {
+                self.part(stream, &answer.reply).await?;
+                return Err(Halt::Joined);
+            }
             Ok(admitted) => self.open(admitted, false).await?,
             Err(refusal) => {
-                write_framed(&mut stream, &framed(&answer.reply), self.timeout).await?;
-                drop(stream.close().await);
-                let read = async { while stream.read(&mut [0; 64]).await.is_ok_and(|n| n > 0) {} };
-                // The dialler reads why and goes; one that stays is disconnected.
-                let _gone = timeout(LINGER, read).await;
+                self.part(stream, &answer.reply).await?;
                 return Err(Halt::Refused(refusal));
             }
         }
@@ -116,6 +139,15 @@ impl Greeting {
             return Err(Halt::Refused(Refusal::Malformed));
         }
         drop(stream.close().await);
+        Ok(())
+    }
+
+    /// Says the last word. The dialler reads it and goes; one that stays is disconnected.
+    async fn part(&self, mut stream: Stream, reply: &[u8]) -> Result<(), Halt> {
+        write_framed(&mut stream, &framed(reply), self.timeout).await?;
+        drop(stream.close().await);
+        let read = async { while stream.read(&mut [0; 64]).await.is_ok_and(|n| n > 0) {} };
+        let _gone = timeout(LINGER, read).await;
         Ok(())
     }
 

@@ -34,6 +34,7 @@ use super::book::Book;
 use super::event::MeshEvent;
 use super::gossip::{self, Judge};
 use super::hello::Greeted;
+use super::join::Joining;
 use super::limits::{MeshLimits, Timing, WAITING};
 use super::peers::Peers;
 use super::queue::Ended;
@@ -42,6 +43,8 @@ use crate::membership::{Admitted, Gate};
 
 /// How often the loop looks after what waits.
 const TICK: Duration = Duration::from_secs(1);
+/// How long what is queued for peers may take, when the node stops.
+const LAST_WORDS: Duration = Duration::from_millis(500);
 /// How long closing every connection may take.
 const CLOSING: Duration = Duration::from_secs(2);
 
@@ -78,6 +81,8 @@ pub(super) struct Hub {
     swarm: Swarm<Outer>,
     own: NodeId,
     gate: Gate,
+    /// Instead of greeting: asking to be let into a mesh.
+    joining: Option<Joining>,
     /// Whether to ask relays for a place: not where everybody is on one network.
     wants_relay: bool,
     /// Whether what it listens on is reachable as it is: a relay's.
@@ -123,6 +128,7 @@ impl Hub {
             swarm,
             own,
             gate: config.gate,
+            joining: config.joining,
             wants_relay: config.profile.discovery == Discovery::Known,
             announces: config.relay_server,
             timing,
@@ -176,6 +182,17 @@ impl Hub {
         for (_, queue) in self.shared.queues() {
             queue.end(Ended::Stopped);
         }
+        let last_words = async {
+            while !self.tasks.is_empty() {
+                tokio::select! {
+                    _ = self.tasks.join_next() => {}
+                    _ = self.swarm.select_next_some() => {}
+                    // Nobody takes notes any more, but whoever makes one must not wait for that.
+                    _ = self.notes.recv() => {}
+                }
+            }
+        };
+        let _said = tokio::time::timeout(LAST_WORDS, last_words).await;
         let peers: Vec<PeerId> = self.swarm.connected_peers().copied().collect();
         for peer in peers {
             // An error says that it is gone already.

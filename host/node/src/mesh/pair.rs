@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use futures::io::{ReadHalf, WriteHalf};
 use futures::{AsyncReadExt, AsyncWriteExt};
 use libp2p::swarm::Stream;
-use sykli_core::consent::Offence;
+use sykli_core::consent::{Message, Offence};
 use sykli_core::id::NodeId;
 use sykli_core::profile::Link;
 use sykli_core::wire::{self, MAX_FRAME_BYTES};
@@ -23,6 +23,7 @@ use super::limits::{BATCH_BYTES, MeshLimits};
 use super::meter::Bucket;
 use super::queue::{Ended, Outgoing};
 use super::shared::Shared;
+use crate::membership::Gate;
 
 /// What else there is to say about a peer that is up.
 pub(super) enum PairNote {
@@ -40,6 +41,8 @@ pub(super) struct Pair {
     pub outgoing: Arc<Outgoing>,
     pub notes: mpsc::Receiver<PairNote>,
     pub events: mpsc::Sender<MeshEvent>,
+    /// Whether it may be what it says of itself later.
+    pub gate: Gate,
     pub shared: Arc<Shared>,
     pub limits: MeshLimits,
     /// A frame's deadline, read or written.
@@ -81,6 +84,7 @@ impl Pair {
             outgoing,
             notes,
             events,
+            gate,
             shared,
             limits,
             deadline,
@@ -90,6 +94,7 @@ impl Pair {
         let reading = Reading {
             peer: *peer,
             events,
+            gate,
             shared,
             limits,
             deadline: *deadline,
@@ -107,6 +112,7 @@ impl Pair {
 struct Reading<'a> {
     peer: NodeId,
     events: &'a mpsc::Sender<MeshEvent>,
+    gate: &'a Gate,
     shared: &'a Shared,
     limits: &'a MeshLimits,
     deadline: Duration,
@@ -142,6 +148,12 @@ impl Reading<'_> {
             Ok(message) => {
                 self.shared.count(|counters| counters.messages_in += 1);
                 let peer = self.peer;
+                if let Message::Capabilities(said) = &message
+                    && let Err(refusal) = self.gate.permits(peer, said)
+                {
+                    tracing::info!(%peer, %refusal, "a peer says what it may not be");
+                    return Some(Ended::Disconnected);
+                }
                 let event = MeshEvent::Message { peer, message };
                 let sent = self.events.send(event).await;
                 sent.is_err().then_some(Ended::Stopped)

@@ -93,13 +93,16 @@ impl Outgoing {
         Pushed::Queued
     }
 
-    /// Ends the stream. The first reason stands; what still waits is dropped.
+    /// Ends the stream. The first reason stands; what still waits is dropped, unless this node stops in order: then it is
+    /// what peers ought to hear last.
     pub(super) fn end(&self, why: Ended) {
         let mut state = lock(&self.state);
         if state.ended.is_none() {
+            if why != Ended::Stopped {
+                state.frames = VecDeque::new();
+                state.bytes = 0;
+            }
             state.ended = Some(why);
-            state.frames = VecDeque::new();
-            state.bytes = 0;
         }
         drop(state);
         self.changed.notify_one();
@@ -119,7 +122,9 @@ impl Outgoing {
 
     fn try_take(&self, most: usize) -> Option<Result<Vec<u8>, Ended>> {
         let mut state = lock(&self.state);
-        if let Some(why) = &state.ended {
+        if let Some(why) = &state.ended
+            && state.frames.is_empty()
+        {
             return Some(Err(why.clone()));
         }
         let mut batch = state.frames.pop_front()?;

@@ -20,7 +20,7 @@ use tokio::sync::mpsc;
 
 use super::{Mesh, MeshConfig, MeshEvent, MeshLimits};
 use crate::identity::{self, Identity};
-use crate::membership::Gate;
+use crate::membership::{Gate, Membership};
 
 /// How long something that must happen may take.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -48,9 +48,17 @@ fn capabilities(profile: &Profile, name: &str) -> Capabilities {
     }
 }
 
-fn gate_of(profile: &Profile, trusted: &[&Identity]) -> Gate {
+fn gate_of(own: &Identity, profile: &Profile, trusted: &[&Identity]) -> Gate {
     let trusted = trusted.iter().map(|identity| identity.node_id()).collect();
-    Gate::trusting(capabilities(profile, "node"), trusted, BTreeSet::new())
+    membership(own, trusted)
+        .gate(capabilities(profile, "node"))
+        .unwrap()
+}
+
+/// A membership in a folder of its own.
+fn membership(own: &Identity, trusted: BTreeSet<NodeId>) -> Membership {
+    let folder = tempfile::tempdir().unwrap().keep();
+    Membership::open(&folder, own, trusted).unwrap()
 }
 
 /// A node on a lan that trusts `trusted`.
@@ -59,7 +67,8 @@ fn config(own: &Identity, trusted: &[&Identity], listen: &str) -> MeshConfig {
     MeshConfig {
         identity: own.keypair().clone(),
         mesh: "test".to_owned(),
-        gate: gate_of(&profile, trusted),
+        gate: gate_of(own, &profile, trusted),
+        joining: None,
         profile,
         listen: vec![listen.parse().unwrap()],
         known: Vec::new(),

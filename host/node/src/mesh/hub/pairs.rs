@@ -10,7 +10,7 @@ use sykli_core::wire;
 use tokio::sync::{mpsc, oneshot};
 
 use super::{Hub, Note};
-use crate::membership::{Admitted, Refusal};
+use crate::membership::{Admitted, Instance, Refusal};
 use crate::mesh::blob::BlobStream;
 use crate::mesh::event::MeshEvent;
 use crate::mesh::frames::framed;
@@ -43,8 +43,35 @@ impl Hub {
             // The listener's door is open: it answered.
             admission.release(id);
         }
+        let (node, instance) = (connection.node, admitted.instance);
+        let supersedes = admitted.supersedes;
         connection.admitted = Some(admitted);
         connection.opened = Some(opened);
+        self.gate.up(node, instance);
+        if supersedes {
+            self.drop_others(node, instance);
+        }
+    }
+
+    /// A peer was restarted, or is cloned: the connections of its other process are not its any more.
+    fn drop_others(&mut self, node: NodeId, instance: Instance) {
+        for id in self.peers.connections_of(node) {
+            let other = self.peers.connections.get(&id).is_some_and(|connection| {
+                let admitted = connection.admitted.as_ref();
+                admitted.is_some_and(|admitted| admitted.instance != instance)
+            });
+            if other {
+                self.disconnect(id);
+            }
+        }
+    }
+
+    /// Peers that would not be let in now: revoked, blocked, expired, cloned since.
+    pub(super) fn drop_fallen(&mut self) {
+        for (node, refusal) in self.gate.fallen() {
+            self.refused(node, refusal.to_string());
+            self.disconnect_all(node, Ended::Disconnected);
+        }
     }
 
     /// A greeting ended.
@@ -66,6 +93,8 @@ impl Hub {
                     peer.prune = Some(now + self.limits.spare_lasts);
                 }
                 self.consider(node);
+                // What it brought along may be about others.
+                self.drop_fallen();
             }
             Greeted::Refused(refusal) => {
                 self.book.refused(node, now);
@@ -75,6 +104,10 @@ impl Hub {
                     Refusal::Clone => self.disconnect_all(node, Ended::Disconnected),
                     _ => self.disconnect(id),
                 }
+            }
+            Greeted::Joined => {
+                tracing::info!(peer = %node, "a node has joined the mesh");
+                self.disconnect(id);
             }
             Greeted::Failed(why) => {
                 tracing::debug!(peer = %node, %why, "a greeting failed");
@@ -239,6 +272,7 @@ impl Hub {
             outgoing: Arc::clone(&outgoing),
             notes: noted,
             events: self.events.clone(),
+            gate: self.gate.clone(),
             shared: Arc::clone(&self.shared),
             limits: self.limits.clone(),
             deadline: self.timing.frame,

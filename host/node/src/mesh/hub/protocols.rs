@@ -55,6 +55,7 @@ impl Hub {
         known.told = self.told;
         let greeting = Greeting {
             gate: self.gate.clone(),
+            joining: self.joining.clone(),
             peer: known.node,
             connection,
             timeout: self.timing.hello,

@@ -124,6 +124,9 @@ impl Hub {
             return;
         };
         let (node, now) = (connection.node, Instant::now());
+        if let Some(admitted) = &connection.admitted {
+            self.gate.down(node, admitted.instance);
+        }
         if let Some(standing) = self.peers.standing(node)
             && standing.connection == id
         {

@@ -25,6 +25,7 @@ impl Hub {
         }
         self.prune(now);
         self.give_up(now);
+        self.drop_fallen();
     }
 
     /// Dials a node by whatever is known of it.

@@ -62,11 +62,8 @@ impl Outsider {
         });
         connected.recv().await.unwrap();
         let profile = Profile::of(ProfileKind::Lan);
-        let gate = Gate::trusting(
-            capabilities(&profile, "outsider"),
-            BTreeSet::from([target]),
-            BTreeSet::new(),
-        );
+        let membership = super::membership(own, BTreeSet::from([target]));
+        let gate = membership.gate(capabilities(&profile, "outsider")).unwrap();
         Outsider {
             control,
             target,

@@ -1,6 +1,7 @@
 //! Who meets whom, how often, and again.
 
 use super::*;
+use crate::membership::Invitation;
 use crate::mesh::book::is_relayed;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -93,7 +94,7 @@ async fn a_hidden_node_listens_on_nothing_and_dials_out() {
     let mut open = Node::start(config(a, &[b], TCP));
     let mut hidden = config(b, &[a], TCP);
     hidden.profile = Profile::of(ProfileKind::Mobile);
-    hidden.gate = gate_of(&hidden.profile, &[a]);
+    hidden.gate = gate_of(b, &hidden.profile, &[a]);
     hidden.known = vec![open.address().await];
     hidden.relay_server = true;
     hidden.mdns = true;
@@ -112,12 +113,12 @@ async fn members_meet_through_a_relay() {
     let ids = identities(3);
     let [a, b, c] = &ids[..] else { panic!() };
     let wan = Profile::of(ProfileKind::Wan);
+    let memberships = mesh_of(b, &[a, c]);
     let start = |own: &Identity, others: &[&Identity], change: &dyn Fn(&mut MeshConfig)| {
         let mut config = config(own, others, TCP);
         config.profile = wan.clone();
-        let trusted = others.iter().map(|other| other.node_id()).collect();
-        let relays = BTreeSet::from([b.node_id()]);
-        config.gate = Gate::trusting(capabilities(&wan, "node"), trusted, relays);
+        let of = memberships.iter().find(|of| of.node_id() == own.node_id());
+        config.gate = of.unwrap().gate(capabilities(&wan, "node")).unwrap();
         change(&mut config);
         Node::start(config)
     };
@@ -176,4 +177,31 @@ async fn a_mesh_that_was_stopped_answers_nobody() {
     assert_eq!(error.code(), "mesh::stopped");
     assert!(first.mesh.peers().await.is_empty());
     first.mesh.stop().await;
+}
+
+/// A mesh that `founder` has made, with these members; its memberships, in any order.
+fn mesh_of(founder: &Identity, members: &[&Identity]) -> Vec<Membership> {
+    let own = membership(founder, BTreeSet::new());
+    own.create().unwrap();
+    let profile = Profile::of(ProfileKind::Wan);
+    let gate = own.gate(capabilities(&profile, "founder")).unwrap();
+    let mut all = vec![own.clone()];
+    for member in members {
+        let invitation = Invitation {
+            addresses: vec!["/ip4/127.0.0.1/tcp/1".into()],
+            expires_in_s: 60,
+            issuer: false,
+            relay: false,
+            ceiling: ProfileKind::Lan,
+        };
+        let ticket = own.invite(&invitation).unwrap();
+        let joining = membership(member, BTreeSet::new());
+        let asking = joining.gate(capabilities(&profile, "member")).unwrap();
+        let answer = gate.answer(member.node_id(), &asking.join(&ticket));
+        asking
+            .conclude_join(founder.node_id(), &ticket, &answer.reply)
+            .unwrap();
+        all.push(joining);
+    }
+    all
 }

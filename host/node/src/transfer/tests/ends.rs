@@ -28,7 +28,12 @@ async fn asked(shelf: &Shelf, asks: &[Ask], cap: u64) -> (Result<Served, Transfe
     };
     let fair = Fair::new(1);
     futures::join!(
-        serve(there, |_| Some(shelf.serving(cap, 1)), &fair, STALL),
+        serve(
+            there,
+            async |_: &Request| Some(shelf.serving(cap, 1)),
+            &fair,
+            STALL
+        ),
         asking
     )
 }
@@ -61,7 +66,8 @@ async fn a_lease_that_entitles_to_nothing_gets_nothing() {
         here.read_to_end(&mut answer).await.unwrap();
         answer
     };
-    let (served, answer) = futures::join!(serve(there, |_| None, &fair, STALL), asking);
+    let (served, answer) =
+        futures::join!(serve(there, async |_: &Request| None, &fair, STALL), asking);
     assert_eq!(served.unwrap_err().code(), "transfer::refused");
     assert_eq!(answer, [0x16, 0, 0, 0, 0]);
 }
@@ -112,7 +118,12 @@ async fn a_provider_stops_before_it_gives_more_than_was_agreed() {
             &fair,
             &|_| ()
         ),
-        serve(there, |_| Some(shelf.serving(cap, 1)), &fair, STALL),
+        serve(
+            there,
+            async |_: &Request| Some(shelf.serving(cap, 1)),
+            &fair,
+            STALL
+        ),
     );
     let (fetched, served) = (fetched.unwrap_err(), served.unwrap_err());
     assert_eq!(
@@ -200,7 +211,12 @@ async fn a_peer_that_stands_still_is_not_waited_for() {
             here.write_all(&bytes).await.unwrap();
             std::future::pending::<()>().await;
         };
-        let serving = serve(there, |_| Some(shelf.serving(u64::MAX, 1)), &fair, SOON);
+        let serving = serve(
+            there,
+            async |_: &Request| Some(shelf.serving(u64::MAX, 1)),
+            &fair,
+            SOON,
+        );
         let served = tokio::select! {
             served = serving => served,
             () = asking => unreachable!(),
@@ -258,7 +274,12 @@ async fn a_stream_of_a_few_bytes_is_enough() {
             &fair,
             &|_| ()
         ),
-        serve(there, |_| Some(shelf.serving(u64::MAX, 1)), &fair, STALL),
+        serve(
+            there,
+            async |_: &Request| Some(shelf.serving(u64::MAX, 1)),
+            &fair,
+            STALL
+        ),
     );
     assert_eq!(fetched.unwrap().bytes, served.unwrap().bytes);
 }
@@ -284,7 +305,12 @@ async fn a_small_transfer_is_done_long_before_a_large_one_that_began_earlier() {
                     fair,
                     &|_| ()
                 ),
-                serve(there, |_| Some(shelf.serving(u64::MAX, 0)), fair, STALL),
+                serve(
+                    there,
+                    async |_: &Request| Some(shelf.serving(u64::MAX, 0)),
+                    fair,
+                    STALL
+                ),
             );
             fetched.unwrap();
             served.unwrap();

@@ -300,7 +300,12 @@ async fn wherever_a_bit_is_flipped_it_is_refused_and_nothing_wrong_is_kept() {
                 &fair,
                 &|_| ()
             ),
-            serve(there, |_| Some(shelf.serving(u64::MAX, 9)), &fair, STALL),
+            serve(
+                there,
+                async |_: &Request| Some(shelf.serving(u64::MAX, 9)),
+                &fair,
+                STALL
+            ),
         );
         assert!(fetched.is_err(), "byte {at}");
         for (digest, bytes) in &shelf.0 {

@@ -26,7 +26,12 @@ async fn cut(
     let note = |bytes| flown.store(bytes, Ordering::Relaxed);
     let (fetched, _) = futures::join!(
         fetch(here, request(), root, store, NO_BOUND, &fair, &note),
-        serve(there, |_| Some(shelf.serving(u64::MAX, 0)), &fair, STALL),
+        serve(
+            there,
+            async |_: &Request| Some(shelf.serving(u64::MAX, 0)),
+            &fair,
+            STALL
+        ),
     );
     (flown.into_inner(), fetched.map(|_| ()))
 }

@@ -147,7 +147,12 @@ pub(crate) async fn transfer(
     let cap = bounds.cap;
     futures::join!(
         fetch(here, request(), root, store, bounds, &fair, &|_| ()),
-        serve(there, |_| Some(shelf.serving(cap, level)), &fair, STALL),
+        serve(
+            there,
+            async |_: &Request| Some(shelf.serving(cap, level)),
+            &fair,
+            STALL
+        ),
     )
 }
 
