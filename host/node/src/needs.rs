@@ -33,6 +33,7 @@ use sykli_core::tree::MAX_TREE_ENTRIES;
 use sykli_core::wire::v1::MAX_NAME_BYTES;
 use sykli_runtime::{Component, Source};
 
+use crate::db::lock;
 use crate::foreign::MAX_PATTERNS;
 use crate::prepare::{Context, NotReady, Prepared};
 use crate::store::{InputFaults, Recent};
@@ -67,6 +68,17 @@ pub(crate) struct Bundles {
     parts: Mutex<Recent<Vec<Digest>, Arc<Parts>>>,
     /// By the digest of the tree.
     reach: Mutex<Recent<[u8; 32], Arc<Reach>>>,
+    /// Held by whoever measures what instances share.
+    measuring: Mutex<()>,
+}
+
+/// What a bundle costs on the wire, in compressed bytes.
+#[derive(Default)]
+struct Cost {
+    component: u64,
+    /// The manifest, too.
+    inputs: u64,
+    blobs: Vec<BlobRef>,
 }
 
 impl Bundles {
@@ -88,10 +100,11 @@ impl Bundles {
             sizes: Arc::clone(sizes),
             parts: Mutex::new(Recent::new(KNOWN_SETS)),
             reach: Mutex::new(Recent::new(INDEXED_ENTRIES)),
+            measuring: Mutex::new(()),
         }
     }
 
-    /// What a prepared instance asks for. `output_bytes`: what its outputs are expected to be, compressed, 0 where nobody
+    /// What a prepared instance asks for. What stays here is not measured: its bundle costs 0. `output_bytes`: what its outputs are expected to be, compressed, 0 where nobody
     /// knows. `exact_over`: the smallest cap in play, in bytes; a bundle that would not fit by its largest blobs' plain
     /// sizes has these measured too.
     ///
@@ -111,14 +124,12 @@ impl Bundles {
             .declared
             .get(instance.task)
             .ok_or_else(|| NotReady::lost("the plan"))?;
-        let component = self.component(instance.task)?;
-        let inputs = self.inputs(prepared, instance)?;
-        let manifest = BlobRef {
-            digest: prepared.digest,
-            bytes: self.measured(None, &Source::bytes(prepared.encoded.to_vec()))?,
+        // Patterns beyond that are tried by no other node.
+        let mesh = declared.mesh && instance.outputs.len() <= MAX_PATTERNS;
+        let cost = match mesh && !declared.secret {
+            true => self.cost(prepared, instance, exact_over)?,
+            false => Cost::default(),
         };
-        let beside = component.bytes.saturating_add(manifest.bytes);
-        let inputs = inputs.settled(&self.sizes, exact_over.saturating_sub(beside))?;
         Ok(Requirements {
             digest: prepared.digest,
             label: name(&instance.label),
@@ -127,17 +138,16 @@ impl Bundles {
             fuel: task.limits.fuel,
             timeout_ms: task.limits.timeout_ms,
             estimate_ms: declared.estimate_ms,
-            component_bytes: component.bytes,
-            input_bytes: manifest.bytes.saturating_add(inputs.bytes),
+            component_bytes: cost.component,
+            input_bytes: cost.inputs,
             output_bytes,
-            blobs: largest(inputs.largest.into_iter().chain([component, manifest])),
+            blobs: cost.blobs,
             imports: declared.imports.clone(),
             grants: declared.grants.clone(),
             engine: declared.engine.clone(),
             pure: prepared.pure,
             secret: declared.secret,
-            // Patterns beyond that are tried by no other node.
-            mesh: declared.mesh && instance.outputs.len() <= MAX_PATTERNS,
+            mesh,
             steal: task.place.steal,
         })
     }
@@ -152,6 +162,27 @@ impl Bundles {
         move |digest| bundles.find(&prepared, digest)
     }
 
+    fn cost(
+        &self,
+        prepared: &Prepared,
+        instance: &Instance,
+        exact_over: u64,
+    ) -> Result<Cost, NotReady> {
+        let component = self.component(instance.task)?;
+        let inputs = self.inputs(prepared, instance)?;
+        let manifest = BlobRef {
+            digest: prepared.digest,
+            bytes: self.measured(None, &Source::bytes(prepared.encoded.to_vec()))?,
+        };
+        let beside = component.bytes.saturating_add(manifest.bytes);
+        let inputs = inputs.settled(&self.sizes, exact_over.saturating_sub(beside))?;
+        Ok(Cost {
+            component: component.bytes,
+            inputs: manifest.bytes.saturating_add(inputs.bytes),
+            blobs: largest(inputs.largest.into_iter().chain([component, manifest])),
+        })
+    }
+
     /// All that the guest reads: the trees, their files, and standard input.
     fn inputs(&self, prepared: &Prepared, instance: &Instance) -> Result<Parts, NotReady> {
         let own = prepared.own_tree();
@@ -163,21 +194,7 @@ impl Bundles {
                 false => shared.push((prefix.as_str(), *digest)),
             }
         }
-        let key: Vec<Digest> = shared.iter().map(|(_, digest)| *digest).collect();
-        let known = crate::db::lock(&self.parts).get(&key);
-        let known = match known {
-            Some(known) => known,
-            None => {
-                let mut parts = Parts::default();
-                for (prefix, digest) in &shared {
-                    self.add_tree(&mut parts, prepared, prefix, digest)?;
-                }
-                let made = Arc::new(parts.without_names());
-                crate::db::lock(&self.parts).insert(key, Arc::clone(&made), 1);
-                made
-            }
-        };
-        let mut parts = (*known).clone();
+        let mut parts = (*self.shared(prepared, &shared)?).clone();
         if let (Some(prefix), Some(digest)) = (alone, own) {
             self.add_tree(&mut parts, prepared, prefix, &digest)?;
         }
@@ -189,6 +206,30 @@ impl Bundles {
             parts.add(&self.sizes, digest, &source)?;
         }
         Ok(parts)
+    }
+
+    /// What several instances have in common: measured by one thread, while others that want it wait.
+    fn shared(
+        &self,
+        prepared: &Prepared,
+        trees: &[(&str, Digest)],
+    ) -> Result<Arc<Parts>, NotReady> {
+        let key: Vec<Digest> = trees.iter().map(|(_, digest)| *digest).collect();
+        let known = || lock(&self.parts).get(&key);
+        if let Some(known) = known() {
+            return Ok(known);
+        }
+        let _measuring = lock(&self.measuring);
+        if let Some(known) = known() {
+            return Ok(known);
+        }
+        let mut parts = Parts::default();
+        for (prefix, digest) in trees {
+            self.add_tree(&mut parts, prepared, prefix, digest)?;
+        }
+        let made = Arc::new(parts.without_names());
+        lock(&self.parts).insert(key, Arc::clone(&made), 1);
+        Ok(made)
     }
 
     /// Adds a tree and its files.

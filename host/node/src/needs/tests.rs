@@ -46,7 +46,9 @@ place  = { labels = ["gpu", "linux"], steal = false }
     assert_eq!((needs.estimate_ms, needs.output_bytes), (0, 0));
     let plain = needs_of("");
     assert!(plain.pure && plain.mesh && plain.steal && plain.grants.is_empty());
-    assert!(!needs_of("place = { mesh = false }").mesh);
+    assert!(plain.component_bytes > 0 && plain.blobs.len() == 2);
+    let stays = needs_of("place = { mesh = false }");
+    assert!(!stays.mesh && stays.bundle_bytes() == 0 && stays.blobs.is_empty());
 }
 
 #[test]
