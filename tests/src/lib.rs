@@ -106,10 +106,14 @@ fn build_guests(target: &Path, triple: Option<&str>) {
     must_succeed(&mut cargo, "the guests are built");
 }
 
-/// The `sykli` binary, built in the profile of the running test where it is not up to date.
+/// The `sykli` binary, built in the profile of the running test where it is not up to date; or the one that
+/// `SYKLI_TEST_BIN` names.
 #[must_use]
 pub fn sykli() -> PathBuf {
     static BUILT: LazyLock<PathBuf> = LazyLock::new(|| {
+        if let Some(named) = std::env::var_os("SYKLI_TEST_BIN") {
+            return existing(PathBuf::from(named));
+        }
         let mut cargo = cargo();
         // The whole workspace's selection of features, so that nothing is compiled twice.
         cargo.args(["build", "--workspace", "--bin", "sykli", "--quiet"]);
