@@ -65,6 +65,9 @@ pub const MAX_RESUMED: usize = 256;
 /// Most blobs of an offer that are named one by one, the largest first; the rest is one sum.
 pub const MAX_NAMED_BLOBS: usize = 64;
 
+/// Most addresses that one [`Message::Acquaint`] holds.
+pub const MAX_ACQUAINTANCES: usize = 64;
+
 /// What a node says of itself when a connection begins, and again when it changes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Capabilities {
@@ -294,6 +297,9 @@ pub enum Message {
     Beacon(Beacon),
     /// A node's capabilities have changed.
     Capabilities(Box<Capabilities>),
+    /// Where other nodes of the mesh may be found, as the transport writes it: at most [`MAX_ACQUAINTANCES`]. Hints, and
+    /// the transport's alone: whoever answers there has to prove who it is.
+    Acquaint(Vec<Arc<str>>),
 }
 
 impl ToOwner {

@@ -358,6 +358,8 @@ fn received(
                 owner.look_again();
             }
         }
+        // Whom to dial is not decided here.
+        Message::Acquaint(_) => {}
         Message::Capabilities(capabilities) => {
             desk.roster.capabilities(peer, *capabilities);
             owner.look_again();

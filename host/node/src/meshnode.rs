@@ -6,6 +6,7 @@
 //! owner.rs    own runs: bundles that may be fetched, outputs that are fetched
 //! guest.rs    foreign tasks: bundles taken, guests run, results that wait
 //! fetch.rs    transfers to this node          serve.rs    transfers from it
+//! acquaint.rs how members find each other
 //! book.rs     where nodes were met             join.rs     joining a mesh
 //! permits.rs  what may be fetched by whom     run.rs      a run's side of all this
 //! status.rs   the node as it is, for people
@@ -14,6 +15,7 @@
 //! It decides nothing: core does. One of them runs for each user's data folder, in `sykli node start` or, where none is
 //! up, for as long as a `sykli run --mesh` lasts. Called by the command line and by `run`.
 
+mod acquaint;
 mod book;
 mod command;
 mod fetch;

@@ -23,6 +23,8 @@ use crate::args::ReachArgs;
 use crate::config::mesh;
 use crate::error::{CliError, plain_text};
 
+/// How long a node may take to listen.
+const LISTENING: Duration = Duration::from_secs(2);
 /// How long a run waits for the first of the nodes that it knows. What can run here begins after that in any case.
 const FIRST_PEER: Duration = Duration::from_millis(2_000);
 /// How long it then waits for others that are as near.
@@ -40,7 +42,11 @@ pub(super) fn launch(
 ) -> Result<Launched, CliError> {
     let (say, heard) = notices();
     let node = context.node()?;
+    let listens = !settings.listen.is_empty();
     let mesh_node = MeshNode::start(&node, settings, say.clone()).map_err(|e| failed(&e))?;
+    if listens {
+        wait_until_listening(&mesh_node);
+    }
     let (ask, asked) = requests();
     let runtime = mesh_node.runtime();
     let server = runtime.block_on(async { door.serve(ask.clone()) });
@@ -61,6 +67,14 @@ pub(super) fn launch(
         notices: heard,
         join: Box::new(join),
     })
+}
+
+/// Where it can be dialled is the first thing that is asked of it.
+fn wait_until_listening(node: &MeshNode) {
+    let until = Instant::now() + LISTENING;
+    while node.mesh().listening().is_empty() && Instant::now() < until {
+        std::thread::sleep(Duration::from_millis(5));
+    }
 }
 
 /// A node for as long as one run lasts.

@@ -181,7 +181,10 @@ impl Board {
                 instances: row.planned.selected,
                 mark: match row.counts.total() {
                     0 => graph_line::Mark::Planned,
-                    _ => graph_line::Mark::Ended(row.counts.worst()),
+                    _ => graph_line::Mark::Ended(
+                        row.counts.worst(),
+                        row.on.keys().cloned().collect(),
+                    ),
                 },
             })
             .collect()

@@ -26,8 +26,8 @@ pub(crate) enum Mark {
     Waiting,
     /// It goes on: on these nodes, else here.
     Running(Vec<String>),
-    /// It has ended.
-    Ended(State),
+    /// It has ended, at these other nodes as far as it was not here.
+    Ended(State, Vec<String>),
 }
 
 impl Mark {
@@ -43,9 +43,15 @@ impl Mark {
                 let width = on.chars().count() + usize::from(unicode);
                 return Some((on, width, Tone::Info));
             }
-            (Mark::Ended(state), _) => {
+            (Mark::Ended(state, on), _) => {
                 let (sign, tone) = sign(*state, unicode);
-                (sign.to_owned(), tone)
+                let (mut sign, mut width) = (sign.to_owned(), sign.chars().count());
+                if !on.is_empty() {
+                    let there = ran_on(on, unicode);
+                    width += 1 + there.chars().count() + usize::from(unicode);
+                    sign = format!("{sign} {there}");
+                }
+                return Some((sign, width, tone));
             }
         };
         let width = sign.chars().count();
@@ -63,6 +69,14 @@ pub(crate) fn place(on: &[String], unicode: bool) -> String {
     match unicode {
         true => format!("⚡{names}"),
         false => format!("running@{names}"),
+    }
+}
+
+/// `⚡dave-macbook`: ran there, all of it or some.
+fn ran_on(on: &[String], unicode: bool) -> String {
+    match unicode {
+        true => place(on, unicode),
+        false => place(on, unicode).replace("running@", "ran@"),
     }
 }
 
@@ -157,7 +171,7 @@ mod tests {
             name: name.to_owned(),
             after,
             instances: 1,
-            mark: Mark::Ended(state),
+            mark: Mark::Ended(state, Vec::new()),
         }
     }
 

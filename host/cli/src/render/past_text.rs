@@ -344,14 +344,13 @@ pub(crate) fn status(term: &Term, doc: &StatusDoc) -> Vec<String> {
 }
 
 fn mark(task: &StatusTask, run: Standing) -> Mark {
+    let names = || task.on.iter().map(|node| node.name.clone()).collect();
     if let Some(state) = ended(task.standing) {
-        return Mark::Ended(state);
+        return Mark::Ended(state, names());
     }
     match task.standing {
         // Nothing runs in a run that is over.
-        Standing::Running | Standing::Offered if run == Standing::Running => {
-            Mark::Running(task.on.iter().map(|node| node.name.clone()).collect())
-        }
+        Standing::Running | Standing::Offered if run == Standing::Running => Mark::Running(names()),
         _ => Mark::Waiting,
     }
 }

@@ -163,7 +163,7 @@ impl Check {
             Event::Received { peer, message } => match message {
                 Message::ToOwner(message) => self.owner_hears(node, *peer, message),
                 Message::ToExecutor(message) => self.executor_hears(node, *peer, message),
-                Message::Beacon(_) | Message::Capabilities(_) => {}
+                Message::Beacon(_) | Message::Capabilities(_) | Message::Acquaint(_) => {}
             },
             Event::Connected { peer, .. } => {
                 self.leases.connected[node].insert(*peer);
@@ -260,7 +260,7 @@ impl Check {
         match message {
             Message::ToOwner(message) => self.executor_says(node, peer, message),
             Message::ToExecutor(message) => self.owner_says(node, peer, message),
-            Message::Beacon(_) | Message::Capabilities(_) => {}
+            Message::Beacon(_) | Message::Capabilities(_) | Message::Acquaint(_) => {}
         }
     }
 

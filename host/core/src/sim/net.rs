@@ -495,6 +495,6 @@ pub(super) fn key_of(message: &Message) -> Option<&crate::id::LeaseKey> {
             | ToExecutor::Settled { key } => Some(key),
             ToExecutor::NoWork { .. } | ToExecutor::Resume { .. } => None,
         },
-        Message::Beacon(_) | Message::Capabilities(_) => None,
+        Message::Beacon(_) | Message::Capabilities(_) | Message::Acquaint(_) => None,
     }
 }

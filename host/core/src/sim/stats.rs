@@ -102,5 +102,6 @@ fn kind(message: &Message) -> &'static str {
         },
         Message::Beacon(_) => "Beacon",
         Message::Capabilities(_) => "Capabilities",
+        Message::Acquaint(_) => "Acquaint",
     }
 }

@@ -22,6 +22,7 @@ pub(super) fn short(message: &Message) -> String {
         Message::ToExecutor(message) => to_executor(message),
         Message::Beacon(beacon) => format!("Beacon free {} queued {}", beacon.free, beacon.queued),
         Message::Capabilities(_) => "Capabilities".into(),
+        Message::Acquaint(_) => "Acquaint".into(),
     }
 }
 

@@ -63,7 +63,7 @@ mod to_owner;
 pub use record::{decode_claim, decode_record, encode_claim, encode_record};
 
 use super::WireError;
-use crate::consent::{MAX_NAMED_BLOBS, MAX_RESUMED, Message};
+use crate::consent::{MAX_ACQUAINTANCES, MAX_NAMED_BLOBS, MAX_RESUMED, Message};
 use crate::id::MAX_RUN_ID_BYTES;
 
 /// The number of this version.
@@ -166,6 +166,8 @@ const IMPORTS: List = List::of("imports", MAX_IMPORTS);
 const GRANTS: List = List::of("grants", MAX_GRANTS);
 const BLOBS: List = List::of("blobs", MAX_NAMED_BLOBS);
 const HAVE: List = List::of("indices of blobs", MAX_NAMED_BLOBS);
+const ADDRESS: Text = Text::bytes("an address", MAX_NAME_BYTES);
+const ACQUAINTANCES: List = List::of("addresses", MAX_ACQUAINTANCES);
 const RESUMED: List = List::of("leases", MAX_RESUMED);
 
 /// Whether a frame held fields that are not known here.
@@ -196,6 +198,9 @@ pub fn encode(message: &Message) -> Result<Vec<u8>, WireError> {
         Message::Capabilities(capabilities) => output::frame(status::CAPABILITIES, |out| {
             status::write_capabilities(capabilities, out)
         }),
+        Message::Acquaint(addresses) => output::frame(status::ACQUAINT, |out| {
+            status::write_acquaintances(addresses, out)
+        }),
     }
 }
 
@@ -217,6 +222,7 @@ pub(super) fn decode_noting(frame: &[u8]) -> Result<(Message, Skipped), WireErro
                 let capabilities = status::read_capabilities(input)?;
                 Some(Message::Capabilities(Box::new(capabilities)))
             }
+            status::ACQUAINT => Some(Message::Acquaint(status::read_acquaintances(input)?)),
             _ => None,
         })
     })

@@ -30,8 +30,6 @@ use crate::mesh::MeshEvent;
 const PICTURE_EVERY: Duration = Duration::from_millis(100);
 /// How often the machine is asked how it is.
 const PROBE_EVERY: Duration = Duration::from_secs(5);
-/// How long a peer has to say where it listens.
-const INTRODUCTION: Duration = Duration::from_secs(1);
 /// The longest sleep.
 const LONG: Duration = Duration::from_secs(3600);
 /// After this a drained or stopping node ends whatever it still waits for.
@@ -277,9 +275,6 @@ impl Hub {
                 });
                 self.read_clock();
                 let since = self.now;
-                if trusted && !capabilities.hidden {
-                    self.remember(peer);
-                }
                 let roster = self.machine.roster();
                 if self.met.len() >= sykli_core::roster::MAX_PEERS {
                     self.met.retain(|node, _| roster.get(*node).is_some());
@@ -298,6 +293,9 @@ impl Hub {
                     link,
                     trusted,
                 });
+                if trusted {
+                    self.introduce(peer);
+                }
             }
             MeshEvent::Down { peer } => {
                 let by = self.named(peer);
@@ -328,22 +326,6 @@ impl Hub {
         }
     }
 
-    /// Where a node is, once it has said so, is remembered for the next start.
-    fn remember(&self, node: NodeId) {
-        let shared = Arc::clone(&self.shared);
-        tokio::spawn(async move {
-            // It says where else it listens right after the greeting.
-            tokio::time::sleep(INTRODUCTION).await;
-            let peers = shared.mesh.peers().await;
-            let Some(peer) = peers.into_iter().find(|peer| peer.node == node) else {
-                return;
-            };
-            let remembered = move || super::book::remember(&shared.data, node, &peer.addresses);
-            // It fails only by a panic or at the end of the node.
-            let _ = tokio::task::spawn_blocking(remembered).await;
-        });
-    }
-
     /// A message; what is in the store of an offer's parts is found out before it is judged.
     fn received(&mut self, peer: NodeId, message: Message) {
         if let Message::ToExecutor(ToExecutor::Offer(offer)) = &message {
@@ -353,6 +335,9 @@ impl Hub {
                 .filter(|digest| self.shared.store.has(digest))
                 .collect();
             self.machine.holds(held);
+        }
+        if let Message::Acquaint(addresses) = &message {
+            self.hinted(peer, addresses);
         }
         self.feed(Event::Received { peer, message });
     }

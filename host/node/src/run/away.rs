@@ -75,7 +75,7 @@ impl Drive<'_> {
         if let Some(active) = self.active.get_mut(&id) {
             match step.what {
                 StepKind::Offered { asked } => active.stolen = asked,
-                StepKind::Accepted => active.attempts = step.attempt.0,
+                StepKind::Started => active.attempts += 1,
                 _ => {}
             }
         }

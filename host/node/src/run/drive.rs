@@ -289,7 +289,12 @@ impl<'a> Drive<'a> {
         let recall = Arc::new(AtomicBool::new(false));
         active.cancel = Some(cancel.clone());
         active.recall = Some(recall.clone());
-        active.attempts = attempt.0;
+        active.attempts = match &self.machine {
+            Decider::Own(_) => attempt.0,
+            // Offers that came to nothing spend numbers too, and are no attempts to run it.
+            Decider::Mesh(_) => active.attempts + 1,
+        };
+        let number = active.attempts;
         self.running += 1;
         self.execute.push(Execute {
             prepared,
@@ -301,7 +306,7 @@ impl<'a> Drive<'a> {
             (self.events)(RunEvent::TaskStarted {
                 task,
                 label,
-                attempt: attempt.0,
+                attempt: number,
             });
         }
     }

@@ -416,7 +416,7 @@ impl Pair {
         let name = self.name(node);
         let line = match action {
             Action::Send {
-                message: Message::Beacon(_) | Message::Capabilities(_),
+                message: Message::Beacon(_) | Message::Capabilities(_) | Message::Acquaint(_),
                 ..
             } => return,
             Action::Send { message, .. } => format!("{name} → {}", words(message)),
@@ -489,6 +489,7 @@ fn words(message: &Message) -> String {
         },
         Message::Beacon(_) => "Beacon".into(),
         Message::Capabilities(_) => "Capabilities".into(),
+        Message::Acquaint(_) => "Acquaint".into(),
     }
 }
 

@@ -58,6 +58,7 @@ fn fields(kind: u64) -> &'static [&'static str] {
         0x14 | 0x22..=0x25 => &["lease"],
         0x26 => &["leases"],
         0x30 => &["node", "sequence", "free", "queued", "slots", "paused"],
+        0x32 => &["addresses"],
         0x31 => &[
             "name",
             "profile",
@@ -203,6 +204,7 @@ fn element(of: &str, n: usize) -> &'static str {
         "labels" => "label",
         "imports" => "import",
         "grants" => "grant",
+        "addresses" => "address",
         _ => elements(of)[n],
     }
 }

@@ -286,6 +286,7 @@ pub(super) fn any_message() -> impl Strategy<Value = Message> {
         4 => to_executor().prop_map(Message::ToExecutor),
         1 => beacon().prop_map(Message::Beacon),
         1 => capabilities().prop_map(Message::Capabilities),
+        1 => vec(name(), 0..5).prop_map(Message::Acquaint),
     ]
 }
 

@@ -68,6 +68,7 @@ impl Sample {
             },
             Sample::Message(Message::Beacon(_)) => "beacon",
             Sample::Message(Message::Capabilities(_)) => "capabilities",
+            Sample::Message(Message::Acquaint(_)) => "acquaint",
             Sample::Record(Record::Offered { .. }) => "record-offered",
             Sample::Record(Record::Committed { .. }) => "record-committed",
             Sample::Record(Record::Finished { .. }) => "record-finished",

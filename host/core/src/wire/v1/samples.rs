@@ -189,6 +189,10 @@ pub(super) fn messages() -> Vec<Message> {
         slots: 8,
         paused: false,
     }));
+    all.push(Message::Acquaint(vec![
+        "/ip4/192.168.1.42/udp/4242/quic-v1".into(),
+        "/dns4/dave.example/tcp/4242".into(),
+    ]));
     all.push(Message::Capabilities(Box::new(Capabilities {
         name: "dave-macbook".into(),
         profile: ProfileKind::Wan,

@@ -1,17 +1,18 @@
-//! What a node says of itself: its beacon and its capabilities, kinds 0x30 and on. Called by [`super`].
+//! What a node says of itself, its beacon and its capabilities, and where others are: kinds 0x30 and on. Called by [`super`].
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::input::Input;
 use super::output::{Output, Written};
-use super::{ENGINE, LABEL, LABELS, NAME};
+use super::{ACQUAINTANCES, ADDRESS, ENGINE, LABEL, LABELS, NAME};
 use crate::consent::{Beacon, Capabilities};
 use crate::profile::{ArtifactLimit, ProfileKind, Stealing};
 use crate::wire::WireError;
 
 pub(super) const BEACON: u64 = 0x30;
 pub(super) const CAPABILITIES: u64 = 0x31;
+pub(super) const ACQUAINT: u64 = 0x32;
 
 pub(super) fn write_beacon(beacon: &Beacon, out: &mut Output) -> Written {
     out.map(6)?;
@@ -63,6 +64,22 @@ pub(super) fn read_capabilities(input: &mut Input<'_>) -> Result<Capabilities, W
             labels: fields.get(7, read_labels)?,
             memory_mb: fields.get(8, Input::uint)?,
             engine: fields.get(9, |input| input.text(ENGINE))?,
+        })
+    })
+}
+
+pub(super) fn write_acquaintances(addresses: &[Arc<str>], out: &mut Output) -> Written {
+    out.map(1)?;
+    out.key(1)?
+        .list(ACQUAINTANCES, addresses.iter(), |out, address| {
+            out.text(ADDRESS, address)
+        })
+}
+
+pub(super) fn read_acquaintances(input: &mut Input<'_>) -> Result<Vec<Arc<str>>, WireError> {
+    input.map("Acquaint", |fields| {
+        fields.get(1, |input| {
+            input.list(ACQUAINTANCES, |input| input.text(ADDRESS))
         })
     })
 }
