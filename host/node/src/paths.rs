@@ -47,7 +47,7 @@ pub struct Dirs {
 
 impl Dirs {
     /// Resolves the folders from `variable`, a look-up of environment variables. A relative value counts as unset, as
-    /// the XDG specification asks.
+    /// the XDG specification asks. `SYKLI_HOME` puts all of them below one folder: a node of its own.
     ///
     /// # Errors
     /// [`PathsError::NoHome`] where a folder has neither its variable nor `HOME` to stand on.
@@ -57,6 +57,9 @@ impl Dirs {
                 .map(PathBuf::from)
                 .filter(|path| path.is_absolute())
         };
+        if let Some(root) = absolute("SYKLI_HOME") {
+            return Ok(Dirs::under(&root));
+        }
         let home = absolute("HOME");
         let base = |name: &'static str, below_home: &str| {
             absolute(name)
@@ -75,7 +78,7 @@ impl Dirs {
         })
     }
 
-    /// All folders below one, for tests and for nodes that must not touch the user's.
+    /// All folders below one: for tests, and for several nodes of one user.
     pub fn under(root: &Path) -> Dirs {
         Dirs {
             config: root.join("config"),

@@ -30,6 +30,7 @@ mod pool;
 mod reach;
 mod settle;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, sync_channel};
@@ -85,6 +86,9 @@ pub struct RunRequest {
     pub filter: Option<Filter>,
     /// Bound on the whole run.
     pub timeout: Option<Duration>,
+    /// Where granted environment variables come from: the environment of whoever asked, where that is another process;
+    /// otherwise this one's. Values never reach a log.
+    pub env: Option<BTreeMap<String, String>>,
     /// Write declared outputs of passed tasks (those with `export`) into `root`.
     pub export: bool,
 }
@@ -101,6 +105,7 @@ impl RunRequest {
             use_cache: true,
             filter: None,
             timeout: None,
+            env: None,
             export: true,
         }
     }

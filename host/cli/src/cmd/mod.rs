@@ -43,7 +43,7 @@ use crate::args::{
     BundleCommand, CacheCommand, Command, ConfigCommand, MeshCommand, NewCommand, PeersCommand,
     PipelineArgs,
 };
-use crate::config::{Files, Format, Resolved};
+use crate::config::{Files, Flags, Format, Resolved, resolve};
 use crate::error::{CliError, Exit, Outcome, Problem, SourceText, plain, plain_text};
 use crate::render::diagnose::Shown;
 use crate::render::term::Term;
@@ -73,6 +73,22 @@ impl Context {
     /// How results are written.
     pub(crate) fn format(&self) -> Format {
         self.resolved.settings.format
+    }
+
+    /// The same for a project that another process is about: its file narrows what holds there.
+    pub(crate) fn for_project(&self, root: &Path) -> Result<Context, CliError> {
+        let files = Files {
+            user: self.files.user.clone(),
+            project: Some(root.join(".sykli/config.toml")),
+        };
+        let dirs = self.resolved.settings.dirs.clone();
+        let env = |name: &str| std::env::var(name).ok();
+        let resolved = resolve(&env, &Flags::default(), &files, dirs)?;
+        Ok(Context {
+            resolved,
+            files,
+            ..self.clone()
+        })
     }
 
     /// This machine's node.

@@ -384,6 +384,9 @@ pub struct Submit {
     /// Bound on the whole run, in milliseconds.
     #[serde(default)]
     pub timeout_ms: Option<u64>,
+    /// The variables that its tasks are granted, as they are set where the run was asked for.
+    #[serde(default)]
+    pub env: BTreeMap<String, String>,
     /// The run goes on when this connection ends; otherwise it is interrupted then.
     #[serde(default)]
     pub detach: bool,

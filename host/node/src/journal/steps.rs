@@ -314,7 +314,7 @@ mod tests {
             .chain(whys.map(|why| lost(Some(lost_of(why).unwrap()))))
             .chain([
                 lost(None),
-                StepKind::Offered,
+                StepKind::Offered { asked: false },
                 StepKind::Pending,
                 StepKind::Accepted,
                 StepKind::Started,

@@ -63,7 +63,7 @@ fn a_run_elsewhere_is_read_as_it_was_told() {
     let run = journal.begin_run(new_run(Mode::Swarm)).unwrap();
     let declined = StepKind::Declined(Reason::MaxConcurrent { n: 2 });
     let steps = [
-        ("dave", StepKind::Offered),
+        ("dave", StepKind::Offered { asked: false }),
         ("dave", declined.clone()),
         ("sarah", StepKind::Accepted),
     ];
@@ -103,7 +103,8 @@ fn steps_of_an_instance_are_bounded() {
     let temp = tempfile::tempdir().unwrap();
     let journal = Journal::open(temp.path()).unwrap();
     let run = journal.begin_run(new_run(Mode::Mesh)).unwrap();
-    let many = |label| (0..100).map(move |_| step(label, "dave", StepKind::Offered));
+    let many =
+        |label| (0..100).map(move |_| step(label, "dave", StepKind::Offered { asked: false }));
     journal.note(&run, many("a").collect());
     journal.note(&run, many("b").collect()).wait().unwrap();
     assert_eq!(journal.steps(&run, None).len(), 2 * MAX_STEPS);
@@ -210,7 +211,10 @@ fn a_journal_of_version_1_is_brought_up_and_keeps_its_runs() {
     assert_eq!(journal.tally(&run.id).counts.passed, 1);
     assert_eq!(journal.planned(&run.id), []);
     let new = journal.begin_run(new_run(Mode::Mesh)).unwrap();
-    journal.note(&new, vec![step("build", "dave", StepKind::Offered)]);
+    journal.note(
+        &new,
+        vec![step("build", "dave", StepKind::Offered { asked: false })],
+    );
     journal.flush().unwrap();
     assert_eq!(journal.steps(&new, None).len(), 1);
     drop(journal);

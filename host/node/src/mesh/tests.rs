@@ -29,7 +29,7 @@ const QUIC: &str = "/ip4/127.0.0.1/udp/0/quic-v1";
 
 /// `count` identities, the smallest id first.
 fn identities(count: usize) -> Vec<Identity> {
-    let mut all: Vec<Identity> = (0..count).map(|_| Identity::generated()).collect();
+    let mut all: Vec<Identity> = (0..count).map(|_| Identity::generate().unwrap()).collect();
     all.sort_by_key(Identity::node_id);
     all
 }

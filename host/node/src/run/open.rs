@@ -83,7 +83,7 @@ impl Node {
         let env = pipeline
             .tasks
             .iter()
-            .map(|task| environment(task, &mut warnings))
+            .map(|task| environment(task, request.env.as_ref(), &mut warnings))
             .collect();
         let (components, paths) = found
             .into_iter()
@@ -318,11 +318,22 @@ fn needed(plan: &Plan, selected: Option<&[bool]>) -> Vec<bool> {
     needed
 }
 
-/// What the guest finds in its environment: what the pipeline says, and granted names that are set here.
-fn environment(task: &Task, warnings: &mut Vec<String>) -> BTreeMap<String, String> {
+/// What the guest finds in its environment: what the pipeline says, and granted names that are set in `given`, else here.
+fn environment(
+    task: &Task,
+    given: Option<&BTreeMap<String, String>>,
+    warnings: &mut Vec<String>,
+) -> BTreeMap<String, String> {
     let mut env = task.env.clone();
+    let look = |name: &String| match given {
+        Some(given) => given
+            .get(name)
+            .cloned()
+            .ok_or(std::env::VarError::NotPresent),
+        None => std::env::var(name),
+    };
     for name in &task.grants.env {
-        match std::env::var(name) {
+        match look(name) {
             Ok(value) => {
                 env.entry(name.clone()).or_insert(value);
             }

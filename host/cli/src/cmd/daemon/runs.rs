@@ -4,7 +4,7 @@
 //! ones are remembered. Decides nothing about tasks. Called by the daemon.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -190,17 +190,19 @@ impl Runs {
             pipeline: Some(PathBuf::from(&submit.path)),
             from: None,
         };
+        let context = self.context.for_project(Path::new(&submit.root))?;
         let loaded = match &submit.text {
-            None => load(&self.context, &args)?,
+            None => load(&context, &args)?,
             Some(text) => crate::cmd::loaded(
-                &self.context,
+                &context,
                 PathBuf::from(&submit.path),
                 PathBuf::from(&submit.root),
                 text.clone(),
             )?,
         };
         let request = RunRequest {
-            jobs: self.context.resolved.settings.jobs,
+            jobs: context.resolved.settings.jobs,
+            env: Some(submit.env.clone()),
             keep_going: submit.keep_going,
             use_cache: !submit.no_cache,
             filter: filter(submit.filter.as_deref())?,

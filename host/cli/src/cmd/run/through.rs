@@ -103,8 +103,18 @@ fn submit(args: &RunArgs, loaded: &Loaded) -> Result<Submit, CliError> {
         no_cache: args.no_cache,
         keep_going: args.keep_going,
         timeout_ms: timeout.map(convert::millis),
+        env: granted(loaded),
         detach: args.reach.detach,
     })
+}
+
+/// The variables that the pipeline's tasks are granted, as they are set here.
+fn granted(loaded: &Loaded) -> BTreeMap<String, String> {
+    let tasks = loaded.pipeline.tasks.iter();
+    let names = tasks.flat_map(|task| &task.grants.env);
+    names
+        .filter_map(|name| Some((name.clone(), std::env::var(name).ok()?)))
+        .collect()
 }
 
 fn detached(context: &Context, seen: &Seen) -> Exit {

@@ -67,7 +67,7 @@ async fn what_fits_no_frame_or_has_no_peer_is_not_sent() {
     let long = progress(1, &"x".repeat(5000));
     let error = first.mesh.send(second.id, &long).unwrap_err();
     assert!(matches!(error, MeshError::Message(_)), "{error}");
-    let nobody = Identity::generated().node_id();
+    let nobody = Identity::generate().unwrap().node_id();
     let error = first.mesh.send(nobody, &progress(1, "")).unwrap_err();
     assert_eq!(error.code(), "mesh::not-connected");
     let error = first.mesh.open_blob(nobody).await.unwrap_err();

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::support::*;
+use crate::transfer::Request;
 use crate::transfer::{Bounds, Fair, Root, Served, TransferError, compressed_size, fetch, serve};
 use futures::io::{AsyncReadExt, AsyncWriteExt};
 use sykli_core::blob::{Ask, MAX_OUTSTANDING, PART_BYTES, Want};

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::support::*;
 use crate::store::Tracer;
+use crate::transfer::Request;
 use crate::transfer::pace::Asks;
 use crate::transfer::{Bounds, Fair, Root, TransferError, fetch, serve};
 use futures::io::{AsyncReadExt, AsyncWriteExt};

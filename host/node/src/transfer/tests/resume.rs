@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::support::*;
 use crate::store::Store;
+use crate::transfer::Request;
 use crate::transfer::{Bounds, Fair, Root, TransferError, compressed_size, fetch, serve};
 use sykli_core::blob::PART_BYTES;
 use sykli_core::id::Digest;
