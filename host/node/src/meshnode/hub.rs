@@ -62,6 +62,7 @@ pub(super) struct Hub {
     pub(super) stopping: Option<Instant>,
     /// It ends by itself once nothing is under way.
     pub(super) ends_when_idle: bool,
+    quiet_since: Option<Instant>,
     actions: Vec<Action>,
 }
 
@@ -114,6 +115,7 @@ impl Hub {
             now: Tick(0),
             stopping: None,
             ends_when_idle: false,
+            quiet_since: None,
             actions: Vec::new(),
         }
     }
@@ -182,14 +184,20 @@ impl Hub {
     }
 
     /// Whether a node that is to end may: what it has promised is kept, or was waited for long enough.
-    fn is_over(&self) -> bool {
-        let quiet = self.guests.is_empty()
-            && self.fetching.is_empty()
-            && self.runs.values().all(RunSide::is_over);
+    fn is_over(&mut self) -> bool {
+        let quiet = self.guests.is_empty() && self.fetching.is_empty() && self.runs.is_empty();
         if let Some(since) = self.stopping {
             return quiet || since.elapsed() >= LINGER;
         }
-        self.ends_when_idle && quiet && self.permits.outputs() == 0
+        if !self.ends_when_idle || !quiet {
+            self.quiet_since = None;
+            return false;
+        }
+        let since = *self.quiet_since.get_or_insert_with(Instant::now);
+        // Results of owners that are away are delivered after the next start.
+        let roster = self.machine.roster();
+        let is_there = |owner| roster.get(owner).is_some_and(|entry| entry.connected);
+        since.elapsed() >= LINGER || !self.permits.is_awaited(is_there)
     }
 
     pub(super) fn feed(&mut self, event: Event) {

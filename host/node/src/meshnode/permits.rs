@@ -51,12 +51,11 @@ impl Permits {
         });
     }
 
-    /// How many results wait to be fetched.
-    pub(super) fn outputs(&self) -> usize {
-        self.table()
-            .keys()
-            .filter(|(_, _, what)| *what == What::Outputs)
-            .count()
+    /// Whether a result waits to be fetched by a peer of which `is_there` holds.
+    pub(super) fn is_awaited(&self, is_there: impl Fn(NodeId) -> bool) -> bool {
+        let table = self.table();
+        let mut outputs = table.keys().filter(|(_, _, what)| *what == What::Outputs);
+        outputs.any(|(peer, ..)| is_there(*peer))
     }
 
     /// What `peer` may fetch under a lease; waits for a while where that is not said yet.

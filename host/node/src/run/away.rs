@@ -14,6 +14,7 @@ use super::decider::Decider;
 use super::drive::{Drive, Last};
 use super::failure;
 use crate::events::{FailureReport, NodeRef, RunEvent};
+use crate::journal::Said;
 use crate::meshnode::FromNode;
 use crate::prepare::Prepared;
 use crate::store::{NewResult, Record};
@@ -47,6 +48,14 @@ impl Drive<'_> {
             stolen: active.stolen,
             ..Last::default()
         };
+        let stream = |digest| {
+            let bytes = self.context.store.read(&digest, MAX_STREAM_BYTES);
+            bytes.map_or(String::new(), |bytes| failure::tail(&bytes))
+        };
+        let said = || Said {
+            stdout: stream(claim.stdout),
+            stderr: stream(claim.stderr),
+        };
         match &claim.outcome {
             RemoteOutcome::Passed => {
                 self.context.settle(id, claim.output);
@@ -54,17 +63,17 @@ impl Drive<'_> {
                 let prepared = active.prepared.as_ref().filter(|prepared| prepared.pure);
                 last.stored =
                     prepared.map(|prepared| Box::new(self.context.result(prepared, claim)));
+                // A cached result keeps all of what it wrote.
+                last.said = last.stored.is_none().then(|| Box::new(said()));
             }
             RemoteOutcome::Failed { code, message } => {
-                let stream = |digest| {
-                    let bytes = self.context.store.read(&digest, MAX_STREAM_BYTES);
-                    bytes.map_or(String::new(), |bytes| failure::tail(&bytes))
-                };
+                let said = said();
                 last.failure = Some(FailureReport {
-                    stdout_tail: stream(claim.stdout),
-                    stderr_tail: stream(claim.stderr),
+                    stdout_tail: said.stdout.clone(),
+                    stderr_tail: said.stderr.clone(),
                     ..failure::plain(code, message.to_string(), Vec::new())
                 });
+                last.said = Some(Box::new(said));
             }
         }
         active.last = last;
