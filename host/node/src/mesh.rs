@@ -184,9 +184,16 @@ impl Mesh {
         self.ask(Command::Dial(peer));
     }
 
-    /// Dials an address, and keeps whoever answers there among the known ones.
+    /// Dials an address that the user wants dialled, for ever, and whoever answers there. What others say is a
+    /// [`Mesh::hint`].
     pub fn dial_address(&self, address: Multiaddr) {
         self.ask(Command::DialAddress(address));
+    }
+
+    /// Somebody says that `peer` is at `address` (a `/p2p/…` at its end aside). It is dialled there a few times if it is not
+    /// connected, and forgotten again if that fails.
+    pub fn hint(&self, peer: NodeId, address: Multiaddr) {
+        self.ask(Command::Hint(peer, address));
     }
 
     /// Disconnects a peer and refuses it for as long as this process lives.

@@ -36,6 +36,7 @@ use super::gossip::{self, Judge};
 use super::hello::Greeted;
 use super::join::Joining;
 use super::limits::{MeshLimits, Timing, WAITING};
+use super::meter::Bucket;
 use super::peers::Peers;
 use super::queue::Ended;
 use super::shared::Shared;
@@ -43,6 +44,8 @@ use crate::membership::{Admitted, Gate};
 
 /// How often the loop looks after what waits.
 const TICK: Duration = Duration::from_secs(1);
+/// Refusals that are told at once, one a second after that: outsiders fill nobody's log. All are counted.
+const REFUSALS: u32 = 32;
 /// How long what is queued for peers may take, when the node stops.
 const LAST_WORDS: Duration = Duration::from_millis(500);
 /// How long closing every connection may take.
@@ -59,6 +62,7 @@ pub(super) enum Note {
     },
     /// A greeting ended.
     Greeted {
+        node: NodeId,
         connection: ConnectionId,
         greeted: Greeted,
     },
@@ -99,6 +103,8 @@ pub(super) struct Hub {
     peers: Peers,
     book: Book,
     judge: Judge,
+    /// How often it is told that somebody was refused.
+    refusals: Bucket,
     /// How often the own capabilities changed, and how they are now, once they did.
     told: u64,
     capabilities: Option<Message>,
@@ -147,6 +153,7 @@ impl Hub {
             limits,
             book,
             judge: Judge::default(),
+            refusals: Bucket::full(REFUSALS, 1, now),
             told: 0,
             capabilities: None,
             number: 0,
@@ -216,9 +223,10 @@ impl Hub {
                 opened,
             } => self.admit(connection, admitted, dialler, opened),
             Note::Greeted {
+                node,
                 connection,
                 greeted,
-            } => self.greeted(connection, greeted),
+            } => self.greeted(node, connection, greeted),
             Note::Opened {
                 node,
                 connection,

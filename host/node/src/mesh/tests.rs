@@ -163,6 +163,17 @@ impl Node {
     }
 }
 
+/// Looks again and again until something holds that no event tells of.
+async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let look = async {
+        while !holds().await {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    let held = tokio::time::timeout(PATIENCE, look).await;
+    held.unwrap_or_else(|_| panic!("never: {what}"));
+}
+
 fn named(address: Multiaddr, node: NodeId) -> Multiaddr {
     address.with(Protocol::P2p(identity::peer_id(node).unwrap()))
 }

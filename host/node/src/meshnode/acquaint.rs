@@ -53,7 +53,7 @@ impl Hub {
             let known = roster.get(node);
             let met = known.is_some_and(|entry| entry.connected) || roster.is_expelled(node);
             if node != self.shared.me && !met {
-                self.shared.mesh.dial_address(address);
+                self.shared.mesh.hint(node, address);
             }
         }
     }

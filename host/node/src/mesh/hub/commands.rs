@@ -39,6 +39,7 @@ pub(in crate::mesh) enum Command {
     Publish(Beacon),
     Dial(NodeId),
     DialAddress(Multiaddr),
+    Hint(NodeId, Multiaddr),
     Expel(NodeId),
     Disconnect(NodeId),
     Capabilities(Message),
@@ -68,6 +69,7 @@ impl Hub {
                 self.book.configure(address, now);
                 self.on_tick(now);
             }
+            Command::Hint(node, address) => self.heard_of(node, &address, now),
             Command::Expel(node) => {
                 self.book.forget(node);
                 self.disconnect_all(node, Ended::Expelled);

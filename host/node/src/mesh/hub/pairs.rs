@@ -74,28 +74,11 @@ impl Hub {
         }
     }
 
-    /// A greeting ended.
-    pub(super) fn greeted(&mut self, id: ConnectionId, greeted: Greeted) {
-        let Some(connection) = self.peers.connections.get_mut(&id) else {
-            return;
-        };
-        let (node, now) = (connection.node, Instant::now());
+    /// A greeting ended. Its connection may be gone before that is heard: who was refused goes at once.
+    pub(super) fn greeted(&mut self, node: NodeId, id: ConnectionId, greeted: Greeted) {
+        let now = Instant::now();
         match greeted {
-            Greeted::Admitted => {
-                connection.released = true;
-                self.swarm.behaviour_mut().admission.release(id);
-                self.shared.count(|counters| counters.admitted += 1);
-                self.book.up(node, now);
-                let peer = self.peers.meet(node, now);
-                if peer.standing.is_none() {
-                    peer.idle_since = now;
-                } else {
-                    peer.prune = Some(now + self.limits.spare_lasts);
-                }
-                self.consider(node);
-                // What it brought along may be about others.
-                self.drop_fallen();
-            }
+            Greeted::Admitted => self.both_admitted(node, id, now),
             Greeted::Refused(refusal) => {
                 self.book.refused(node, now);
                 self.refused(node, refusal.to_string());
@@ -117,10 +100,36 @@ impl Hub {
         }
     }
 
+    fn both_admitted(&mut self, node: NodeId, id: ConnectionId, now: Instant) {
+        let Some(connection) = self.peers.connections.get_mut(&id) else {
+            return;
+        };
+        connection.released = true;
+        self.swarm.behaviour_mut().admission.release(id);
+        self.shared.count(|counters| counters.admitted += 1);
+        self.book.up(node, now);
+        let peer = self.peers.meet(node, now);
+        // It may be one too many, whatever carries the pair then.
+        peer.prune = Some(now + self.limits.spare_lasts);
+        if peer.standing.is_none() {
+            peer.idle_since = now;
+        }
+        self.consider(node);
+        // What it brought along may be about others.
+        self.drop_fallen();
+    }
+
     /// Somebody was not let in, or did not let this node in.
     pub(super) fn refused(&mut self, peer: NodeId, why: String) {
         self.shared.count(|counters| counters.refused += 1);
-        self.tell(MeshEvent::Refused { peer, why });
+        self.tell_refused(peer, why);
+    }
+
+    /// Tells of somebody who was not let in, unless too many were of late.
+    pub(super) fn tell_refused(&mut self, peer: NodeId, why: String) {
+        if self.refusals.take(1, Instant::now()) {
+            self.tell(MeshEvent::Refused { peer, why });
+        }
     }
 
     /// Opens a pair's stream where that is this node's part and a better connection than its present one is there.
@@ -239,8 +248,8 @@ impl Hub {
         if let Some(before) = peer.standing.take() {
             before.outgoing.end(Ended::Replaced);
             self.shared.remove_queue(node, &before.outgoing);
-            peer.prune = Some(now + self.limits.spare_lasts);
         }
+        peer.prune = Some(now + self.limits.spare_lasts);
         let outgoing = Arc::new(Outgoing::new(
             self.limits.queue_frames,
             self.limits.queue_bytes,

@@ -61,10 +61,11 @@ impl Hub {
             timeout: self.timing.hello,
             notes: self.reporting.clone(),
         };
-        let reporting = self.reporting.clone();
+        let (node, reporting) = (known.node, self.reporting.clone());
         self.tasks.spawn(async move {
             let greeted: Greeted = greeting.run(stream, dialler).await;
             let note = Note::Greeted {
+                node,
                 connection,
                 greeted,
             };
@@ -187,10 +188,15 @@ impl Hub {
             let Some(node) = identity::node_id(&peer) else {
                 continue;
             };
-            if self.shared.is_expelled(&peer) {
-                continue;
-            }
-            let (address, _) = split(&address);
+            self.heard_of(node, &address, now);
+        }
+    }
+
+    /// Somebody says where a node is.
+    pub(super) fn heard_of(&mut self, node: NodeId, address: &Multiaddr, now: Instant) {
+        let peer = identity::peer_id(node);
+        if peer.is_ok_and(|peer| !self.shared.is_expelled(&peer)) {
+            let (address, _) = split(address);
             self.book.learn(node, address, Source::Heard, now);
             self.book.want(node, now);
         }

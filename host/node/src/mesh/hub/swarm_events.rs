@@ -80,10 +80,7 @@ impl Hub {
                 self.shared.count(|counters| counters.ungreeted += 1);
                 tracing::debug!(%peer, %why, "a connection is given up");
                 if let Some(node) = identity::node_id(&peer).filter(|_| dialler) {
-                    self.tell(MeshEvent::Refused {
-                        peer: node,
-                        why: why.to_string(),
-                    });
+                    self.tell_refused(node, why.to_string());
                 }
             }
             AdmissionEvent::Stray => self.stray(),

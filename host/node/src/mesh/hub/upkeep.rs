@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use libp2p::swarm::ConnectionId;
 use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
 use libp2p::{Multiaddr, PeerId};
 use sykli_core::id::NodeId;
@@ -75,24 +76,21 @@ impl Hub {
 
     /// Closes what is left over of pairs that this node opened.
     fn prune(&mut self, now: Instant) {
-        let mut spare = Vec::new();
+        let mut carriers = Vec::new();
         for (node, peer) in &mut self.peers.peers {
-            let Some(standing) = peer
-                .prune
-                .take_if(|at| *at <= now)
-                .and(peer.standing.as_ref())
-            else {
-                continue;
-            };
-            if self.own < *node {
-                spare.push((*node, standing.connection));
+            // While a stream is on its way to another connection, the next look is early enough.
+            if let (Some(standing), None) = (&peer.standing, peer.opening)
+                && peer.prune.take_if(|at| *at <= now).is_some()
+                && self.own < *node
+            {
+                carriers.push((*node, standing.connection));
             }
         }
-        for (node, carrier) in spare {
-            for connection in self.peers.connections_of(node) {
-                if connection != carrier {
-                    self.disconnect(connection);
-                }
+        for (node, carrier) in carriers {
+            let greeted = self.peers.greeted(node).map(|(id, _)| id);
+            let spare: Vec<ConnectionId> = greeted.filter(|id| *id != carrier).collect();
+            for connection in spare {
+                self.disconnect(connection);
             }
         }
     }

@@ -202,9 +202,8 @@ async fn an_address_has_a_share_of_the_connections() {
     for _ in 0..8 {
         sockets.push(TcpStream::connect(at).await.unwrap());
     }
-    while node.mesh.counters().denied < 5 {
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    let denied = async || node.mesh.counters().denied == 5;
+    eventually("five are turned away", denied).await;
     let mut closed = 0;
     for socket in &mut sockets {
         closed += usize::from(is_closed(socket).await);
@@ -236,6 +235,27 @@ async fn five_thousand_hostile_connects_leave_members_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_crowd_that_never_greets_stays_small_and_leaves_members_alone() {
+    let (mut first, mut second) = pair(TCP, |config| {
+        config.limits.ungreeted = 4;
+        config.limits.burst_per_ip = 1000;
+    })
+    .await;
+    let at = named(first.mesh.listening()[0].clone(), first.id);
+    let mut crowd = Vec::new();
+    for _ in 0..60 {
+        let stranger = Identity::generate().unwrap();
+        crowd.push(Outsider::connect(&stranger, first.id, at.clone()).await);
+    }
+    let made_room = async || first.mesh.counters().ungreeted == 56;
+    eventually("all but four are cut off", made_room).await;
+    first.mesh.send(second.id, &progress(1, "")).unwrap();
+    second.mesh.send(first.id, &progress(2, "")).unwrap();
+    assert_eq!(second.message().await.1, progress(1, ""));
+    assert_eq!(first.message().await.1, progress(2, ""));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_those_who_do_not_greet_the_oldest_makes_room() {
     let ids = identities(4);
     let [a, b, c, d] = &ids[..] else { panic!() };
@@ -243,10 +263,14 @@ async fn of_those_who_do_not_greet_the_oldest_makes_room() {
     listener.limits.ungreeted = 2;
     let mut node = Node::start(listener);
     let address = node.address().await;
-    let mut oldest = Outsider::connect(b, node.id, address.clone()).await;
-    let mut second = Outsider::connect(c, node.id, address.clone()).await;
-    let mut third = Outsider::connect(d, node.id, address).await;
-    oldest.is_cut_off().await;
-    second.greet().await.unwrap();
-    third.greet().await.unwrap();
+    let mut outsiders = Vec::new();
+    for (number, own) in [b, c, d].into_iter().enumerate() {
+        outsiders.push(Outsider::connect(own, node.id, address.clone()).await);
+        // The outsider's handshake may end before the node's: the next one must not overtake it.
+        let arrived = async || node.mesh.counters().connects == number as u64 + 1;
+        eventually("the outsider arrives", arrived).await;
+    }
+    outsiders[0].is_cut_off().await;
+    outsiders[1].greet().await.unwrap();
+    outsiders[2].greet().await.unwrap();
 }

@@ -76,7 +76,8 @@ impl Outsider {
     /// Opens a stream of any protocol.
     pub(super) async fn open(&mut self, protocol: &'static str) -> Result<Stream, OpenStreamError> {
         let protocol = StreamProtocol::new(protocol);
-        self.control.open_stream(self.peer, protocol).await
+        let opened = self.control.open_stream(self.peer, protocol);
+        tokio::time::timeout(PATIENCE, opened).await.unwrap()
     }
 
     /// Greets as a member does.

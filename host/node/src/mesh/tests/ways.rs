@@ -19,9 +19,11 @@ async fn nodes_that_dial_each_other_at_once_are_one_pair() {
     second.mesh.dial_address(to_first);
     first.up(second.id).await;
     second.up(first.id).await;
-    while first.mesh.peers().await[0].connections > 1 {
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    eventually(
+        "one connection is left",
+        async || matches!(&first.mesh.peers().await[..], [peer] if peer.connections == 1),
+    )
+    .await;
     // The pair survived: what is sent arrives, and nothing went down before it.
     first.mesh.send(second.id, &progress(1, "")).unwrap();
     second.mesh.send(first.id, &progress(2, "")).unwrap();
@@ -64,15 +66,30 @@ async fn an_address_without_a_name_finds_whoever_is_there() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hint_is_followed_and_a_wrong_one_harms_nobody() {
+    let ids = identities(3);
+    let [a, b, c] = &ids[..] else { panic!() };
+    let mut first = Node::start(config(a, &[b], TCP));
+    let mut second = Node::start(config(b, &[a, c], TCP));
+    let at_first = first.address().await;
+    // Somebody else is there: it is not let in as whom the hint names, and asked for nothing.
+    second.mesh.hint(c.node_id(), at_first.clone());
+    let failed = async || second.mesh.counters().failed_outgoing >= 1;
+    eventually("the wrong hint fails", failed).await;
+    second.mesh.hint(first.id, at_first);
+    second.up(first.id).await;
+    first.up(second.id).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_was_expelled_does_not_come_back() {
     let (mut first, mut second) = pair(TCP, |_| {}).await;
     first.mesh.expel(second.id);
     first.down(second.id).await;
     second.down(first.id).await;
     // It tries again by itself, and is turned away at the door.
-    while first.mesh.counters().denied < 2 {
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    let denied = async || first.mesh.counters().denied >= 2;
+    eventually("it is turned away", denied).await;
     assert_eq!(first.mesh.counters().admitted, 1);
     assert!(first.mesh.peers().await.is_empty());
 }
