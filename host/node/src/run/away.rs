@@ -38,7 +38,11 @@ impl Drive<'_> {
                 bytes,
             } => {
                 if let Some((task, label)) = self.names(id) {
-                    let stream = if stderr { Stream::Stderr } else { Stream::Stdout };
+                    let stream = if stderr {
+                        Stream::Stderr
+                    } else {
+                        Stream::Stdout
+                    };
                     (self.events)(RunEvent::TaskOutput {
                         task,
                         label,
