@@ -37,8 +37,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::fs::FlockOperation;
-use sykli_core::consent::Capabilities;
-use sykli_core::id::{LeaseKey, NodeId};
+use sykli_core::consent::{Capabilities, Forget};
+use sykli_core::id::{LeaseKey, NodeId, RunId};
 use sykli_core::machine::{Event, Machine, Setup, Submission};
 use sykli_core::policy::Policy;
 use sykli_core::profile::ProfileKind;
@@ -52,6 +52,7 @@ use crate::events::NodeRef;
 use crate::foreign;
 use crate::host_state::{HostProbe, Roots};
 use crate::identity::{Identity, IdentityError};
+use crate::journal::Journal;
 use crate::ledger::{Ledger, LedgerError};
 use crate::membership::{Membership, MembershipError};
 use crate::mesh::{Mesh, MeshConfig, MeshError, MeshLimits};
@@ -341,6 +342,7 @@ impl MeshNode {
             notices,
             data: data.clone(),
         });
+        forget_ended(&shared.ledger, node.journal().map_err(Box::new)?)?;
         let (machine, permits) = restored(&shared, setup(me, settings))?;
         let (commands, commanded) = mpsc::channel(COMMAND_QUEUE);
         let (done, answers) = mpsc::unbounded_channel();
@@ -510,6 +512,25 @@ fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
         .thread_name("sykli-mesh")
         .enable_all()
         .build()
+}
+
+/// What the journal knows to be over is not gone on with: nothing of its leases matters any more.
+fn forget_ended(ledger: &Ledger, journal: &Journal) -> Result<(), LedgerError> {
+    for run in ledger.runs()? {
+        // A later round of a run has the run's name and a number.
+        let (base, round) = run.as_str().rsplit_once('-').unwrap_or((run.as_str(), ""));
+        let base = match round.parse::<u32>() {
+            Ok(_) => RunId::new(base).unwrap_or_else(|_| run.clone()),
+            Err(_) => run.clone(),
+        };
+        if journal
+            .run(&base)
+            .is_some_and(|run| run.finished_ms.is_some())
+        {
+            ledger.forget(Forget::Run { run });
+        }
+    }
+    Ok(())
 }
 
 /// The machine as the ledger knows it, and what its owners may still fetch.
