@@ -6,6 +6,7 @@
 
 use crate::process::{Result, cargo_command, exists, output, root, say};
 use serde_json::Value;
+use std::collections::BTreeSet;
 use std::fs;
 
 /// Checks the workspaces' lock files; the first finding of each crate is shown.
@@ -42,7 +43,9 @@ pub fn run() -> Result {
         ]))?;
         let metadata: Value =
             serde_json::from_str(&metadata).map_err(|e| format!("cargo metadata: {e}"))?;
-        for package in metadata["packages"].as_array().into_iter().flatten() {
+        let built = built(manifest)?;
+        let packages = metadata["packages"].as_array().into_iter().flatten();
+        for package in packages.filter(|package| built.contains(&named(package))) {
             count += 1;
             findings.extend(finding(package, &rules));
         }
@@ -61,6 +64,35 @@ pub fn run() -> Result {
             findings.join("\n  ")
         ))
     }
+}
+
+/// The packages that something of ours is built from, as `name version`. The lock file and cargo's metadata also name those
+/// behind features that nobody turns on.
+fn built(manifest: &str) -> Result<BTreeSet<String>> {
+    let tree = output(cargo_command().args([
+        "tree",
+        "--workspace",
+        "--all-features",
+        "--target=all",
+        "--edges=all",
+        "--prefix=none",
+        "--format={p}",
+        "--locked",
+        "--manifest-path",
+        manifest,
+    ]))?;
+    // `name v1.2.3`, and perhaps where it is.
+    let package = |line: &str| {
+        let mut words = line.split_whitespace();
+        let (name, version) = (words.next()?, words.next()?);
+        Some(format!("{name} {}", version.trim_start_matches('v')))
+    };
+    Ok(tree.lines().filter_map(package).collect())
+}
+
+fn named(package: &Value) -> String {
+    let text = |key: &str| package[key].as_str().unwrap_or("?").to_owned();
+    format!("{} {}", text("name"), text("version"))
 }
 
 fn finding(package: &Value, rules: &toml::Table) -> Option<String> {

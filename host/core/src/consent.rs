@@ -65,6 +65,8 @@ pub const MAX_RESUMED: usize = 256;
 /// Most blobs of an offer that are named one by one, the largest first; the rest is one sum.
 pub const MAX_NAMED_BLOBS: usize = 64;
 
+/// Most bytes that one [`ToOwner::Output`] holds.
+pub const MAX_OUTPUT_BYTES: usize = 8 << 10;
 /// Most addresses that one [`Message::Acquaint`] holds.
 pub const MAX_ACQUAINTANCES: usize = 64;
 
@@ -233,6 +235,16 @@ pub enum ToOwner {
         /// What it is at.
         message: Arc<str>,
     },
+    /// What the guest has written since, for people who watch: as much as the link bears, no more than is said here. All of
+    /// it comes with the result.
+    Output {
+        /// Which.
+        key: LeaseKey,
+        /// On standard error; otherwise on standard output.
+        stderr: bool,
+        /// At most [`MAX_OUTPUT_BYTES`].
+        bytes: Vec<u8>,
+    },
     /// There is a result.
     Completed {
         /// Which.
@@ -313,6 +325,7 @@ impl ToOwner {
             | ToOwner::Pending { key, .. }
             | ToOwner::Started { key }
             | ToOwner::Progress { key, .. }
+            | ToOwner::Output { key, .. }
             | ToOwner::Completed { key, .. }
             | ToOwner::Lost { key, .. } => Some(key),
         }

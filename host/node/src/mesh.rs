@@ -4,18 +4,18 @@
 //!
 //! | part | what |
 //! |---|---|
-//! | [`swarm`], [`behaviour`] | libp2p over QUIC and TCP: transports, protocols, deadlines |
-//! | [`doors`], [`limits`], [`meter`] | how many may connect, how fast; every number |
-//! | [`admission`], [`hello`] | nothing but the greeting before it passed |
-//! | [`streams`], [`frames`], [`queue`], [`pair`], [`blob`] | a pair's messages and bulk streams |
-//! | [`gossip`] | beacons |
-//! | [`book`], [`peers`] | where nodes are, who is connected |
-//! | [`hub`] | the loop that owns the swarm |
+//! | `swarm`, `behaviour` | libp2p over QUIC and TCP: transports, protocols, deadlines |
+//! | `doors`, `limits`, `meter` | how many may connect, how fast; every number |
+//! | `admission`, `hello` | nothing but the greeting before it passed |
+//! | `streams`, `frames`, `queue`, `pair`, `blob` | a pair's messages and bulk streams |
+//! | `gossip` | beacons |
+//! | `book`, `peers` | where nodes are, who is connected |
+//! | `hub` | the loop that owns the swarm |
 //!
 //! # What holds
 //!
 //! * A peer reaches nothing, and hears nothing, before both sides let each other in; who lets in is the
-//!   [`Gate`](crate::membership::Gate).
+//!   [`Gate`].
 //! * Everything is bounded: connections, handshakes, streams, frames, queues, the address book. What takes too long is
 //!   cut off. A receiver of events that does not keep up slows peers down and nothing else.
 //! * The events of one peer come in order, each `Up` with its `Down`.

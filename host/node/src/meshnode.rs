@@ -8,6 +8,7 @@
 //! fetch.rs    transfers to this node          serve.rs    transfers from it
 //! acquaint.rs how members find each other
 //! book.rs     where nodes were met             join.rs     joining a mesh
+//! ports.rs    the ports of last time
 //! permits.rs  what may be fetched by whom     run.rs      a run's side of all this
 //! status.rs   the node as it is, for people
 //! ```
@@ -25,18 +26,19 @@ mod join;
 mod owner;
 mod perform;
 mod permits;
+mod ports;
 pub(crate) mod run;
 mod serve;
 mod status;
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::fs::FlockOperation;
-use sykli_core::consent::Capabilities;
-use sykli_core::id::{LeaseKey, NodeId};
+use sykli_core::consent::{Capabilities, Forget};
+use sykli_core::id::{LeaseKey, NodeId, RunId};
 use sykli_core::machine::{Event, Machine, Setup, Submission};
 use sykli_core::policy::Policy;
 use sykli_core::profile::ProfileKind;
@@ -50,6 +52,7 @@ use crate::events::NodeRef;
 use crate::foreign;
 use crate::host_state::{HostProbe, Roots};
 use crate::identity::{Identity, IdentityError};
+use crate::journal::Journal;
 use crate::ledger::{Ledger, LedgerError};
 use crate::membership::{Membership, MembershipError};
 use crate::mesh::{Mesh, MeshConfig, MeshError, MeshLimits};
@@ -224,6 +227,49 @@ pub(super) struct Shared {
     data: PathBuf,
 }
 
+/// What a node's transport is made of.
+struct Wanted<'a> {
+    identity: &'a Identity,
+    membership: &'a Membership,
+    settings: &'a MeshSettings,
+    data: &'a Path,
+}
+
+impl Wanted<'_> {
+    /// Starts it; also whether there is somebody to meet. Inside the runtime.
+    fn transport(
+        &self,
+        heard: mpsc::Sender<crate::mesh::MeshEvent>,
+    ) -> Result<(Mesh, bool), MeshNodeError> {
+        let settings = self.settings;
+        let mut known = settings.known.clone();
+        known.extend(book::known(self.data));
+        let knows_somebody = settings.mdns || !known.is_empty();
+        let mesh = self.membership.mesh();
+        let config = MeshConfig {
+            identity: self.identity.keypair().clone(),
+            mesh: mesh.map_or_else(|| "none".to_owned(), crate::identity::show),
+            gate: self.membership.gate(capabilities(settings))?,
+            joining: None,
+            profile: settings.profile.clone(),
+            listen: ports::again(self.data, &settings.listen),
+            known,
+            mdns: settings.mdns,
+            relay_server: settings.relay_server,
+            limits: MeshLimits::default(),
+        };
+        let mesh = match Mesh::start(config.clone(), heard.clone()) {
+            // A port of last time is taken.
+            Err(MeshError::Listen { .. }) if config.listen != settings.listen => {
+                let listen = settings.listen.clone();
+                Mesh::start(MeshConfig { listen, ..config }, heard)?
+            }
+            started => started?,
+        };
+        Ok((mesh, knows_somebody))
+    }
+}
+
 /// A running node; see the module. Dropped, it is stopped.
 pub struct MeshNode {
     handle: Handle,
@@ -265,37 +311,17 @@ impl MeshNode {
         let ledger = Arc::new(Ledger::open(data)?);
         let store = node.store().map_err(Box::new)?.clone();
         let engine = node.engine().map_err(Box::new)?.clone();
-        let gate = membership.gate(capabilities(&settings))?;
-        let mesh_name = membership
-            .mesh()
-            .map_or_else(|| "none".to_owned(), crate::identity::show);
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(THREADS)
-            .thread_name("sykli-mesh")
-            .enable_all()
-            .build()
-            .map_err(MeshNodeError::Threads)?;
+        let runtime = runtime().map_err(MeshNodeError::Threads)?;
         let cap = settings.profile.artifacts.most_bytes();
         let cap = cap.min(settings.policy.max_artifact_bytes);
-        let mut known = settings.known.clone();
-        known.extend(book::known(data));
-        let knows_somebody = settings.mdns || !known.is_empty();
         let (heard, mesh_events) = mpsc::channel(MESH_QUEUE);
-        let mesh = runtime.block_on(async {
-            let config = MeshConfig {
-                identity: identity.keypair().clone(),
-                mesh: mesh_name,
-                gate,
-                joining: None,
-                profile: settings.profile.clone(),
-                listen: settings.listen.clone(),
-                known,
-                mdns: settings.mdns,
-                relay_server: settings.relay_server,
-                limits: MeshLimits::default(),
-            };
-            Mesh::start(config, heard)
-        })?;
+        let wanted = Wanted {
+            identity: &identity,
+            membership: &membership,
+            settings: &settings,
+            data,
+        };
+        let (mesh, knows_somebody) = runtime.block_on(async { wanted.transport(heard) })?;
         let level = level(settings.profile.kind);
         let sizes = Arc::new(SizeBook::new(level));
         let shared = Arc::new(Shared {
@@ -316,14 +342,8 @@ impl MeshNode {
             notices,
             data: data.clone(),
         });
-        let outbox = ledger.outbox()?;
-        let permits = Permits::default();
-        for (owner, key, claim) in &outbox {
-            let serving = shared.outputs(claim);
-            permits.grant(*owner, key.clone(), What::Outputs, serving);
-        }
-        let unfinished = ledger.runs()?.into_iter().collect();
-        let machine = Machine::restore(setup(me, settings), outbox, unfinished);
+        forget_ended(&shared.ledger, node.journal().map_err(Box::new)?)?;
+        let (machine, permits) = restored(&shared, setup(me, settings))?;
         let (commands, commanded) = mpsc::channel(COMMAND_QUEUE);
         let (done, answers) = mpsc::unbounded_channel();
         let hub = Hub::new(shared, machine, done, permits);
@@ -484,6 +504,46 @@ fn take_lock(path: PathBuf) -> Result<Guard, MeshNodeError> {
             MeshNodeError::Lock { path, message }
         }
     })
+}
+
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(THREADS)
+        .thread_name("sykli-mesh")
+        .enable_all()
+        .build()
+}
+
+/// What the journal knows to be over is not gone on with: nothing of its leases matters any more.
+fn forget_ended(ledger: &Ledger, journal: &Journal) -> Result<(), LedgerError> {
+    for run in ledger.runs()? {
+        // A later round of a run has the run's name and a number.
+        let (base, round) = run.as_str().rsplit_once('-').unwrap_or((run.as_str(), ""));
+        let base = match round.parse::<u32>() {
+            Ok(_) => RunId::new(base).unwrap_or_else(|_| run.clone()),
+            Err(_) => run.clone(),
+        };
+        if journal
+            .run(&base)
+            .is_some_and(|run| run.finished_ms.is_some())
+        {
+            ledger.forget(Forget::Run { run });
+        }
+    }
+    Ok(())
+}
+
+/// The machine as the ledger knows it, and what its owners may still fetch.
+fn restored(shared: &Shared, setup: Setup) -> Result<(Machine, Permits), LedgerError> {
+    let outbox = shared.ledger.outbox()?;
+    let permits = Permits::default();
+    for (owner, key, claim) in &outbox {
+        let serving = shared.outputs(claim);
+        permits.grant(*owner, key.clone(), What::Outputs, serving);
+    }
+    let unfinished = shared.ledger.runs()?.into_iter().collect();
+    let machine = Machine::restore(setup, outbox, unfinished);
+    Ok((machine, permits))
 }
 
 /// Faster links are not worth the time that a higher level takes.

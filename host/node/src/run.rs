@@ -364,7 +364,11 @@ fn begin(
         mode: reach.map_or(Mode::Solo, |reach| reach.mode),
         tasks: tasks.clone(),
     };
-    let run = match reach.and_then(|reach| reach.resume.clone()) {
+    let resumed = match reach {
+        Some(reach) => reach.resumable(journal)?,
+        None => None,
+    };
+    let run = match resumed {
         None => journal.begin_run(new)?,
         Some(run) => {
             journal.resume_run(&run, new)?;

@@ -322,6 +322,16 @@ pub(crate) struct RunDoc {
     pub(crate) elsewhere: Vec<RanOn>,
 }
 
+/// A run that was handed to the node: `sykli.detached/1`.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub(crate) struct DetachedDoc {
+    /// Which document this is.
+    #[schemars(extend("const" = "sykli.detached/1"))]
+    pub(crate) schema: &'static str,
+    /// Names it for `sykli status`, `report` and the control socket.
+    pub(crate) run: String,
+}
+
 /// Something that went wrong and is no task's failure.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct RunProblem {

@@ -63,6 +63,7 @@ fn the_published_schemas_are_those_of_the_types() {
     check::<json::ConfigDoc>("config", &mut wrong);
     check::<json::DoctorDoc>("doctor", &mut wrong);
     check::<json::ErrorDoc>("error", &mut wrong);
+    check::<json::DetachedDoc>("detached", &mut wrong);
     control(&mut wrong);
     check::<json::mesh::IdDoc>("id", &mut wrong);
     check::<json::mesh::MeshDoc>("mesh", &mut wrong);

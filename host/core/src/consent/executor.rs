@@ -350,6 +350,21 @@ impl Executor {
                 total,
                 message,
             } => self.progressed(desk, (owner, key), (done, total, message)),
+            Event::ForeignOutput {
+                owner,
+                key,
+                stderr,
+                bytes,
+            } => {
+                let id = (owner, key.clone());
+                let runs = self
+                    .jobs
+                    .get(&id)
+                    .is_some_and(|job| matches!(job.state, State::Running { begun: true }));
+                if runs {
+                    desk.tell_owner(owner, ToOwner::Output { key, stderr, bytes });
+                }
+            }
             Event::ForeignEnded {
                 owner,
                 key,

@@ -182,6 +182,17 @@ pub enum Event {
         /// What it is at.
         message: Arc<str>,
     },
+    /// Executor: what a foreign guest has written, for whoever watches it at its owner's.
+    ForeignOutput {
+        /// Whose.
+        owner: NodeId,
+        /// Which.
+        key: LeaseKey,
+        /// On standard error; otherwise on standard output.
+        stderr: bool,
+        /// At most [`crate::consent::MAX_OUTPUT_BYTES`].
+        bytes: Vec<u8>,
+    },
     /// Executor: a foreign guest has ended; with a claim where there is a result.
     ForeignEnded {
         /// Whose.
@@ -249,6 +260,17 @@ pub enum Action {
         task: TaskId,
         /// What happened.
         step: Step,
+    },
+    /// For people: what a guest elsewhere has written.
+    Heard {
+        /// The run.
+        run: RunId,
+        /// The instance.
+        task: TaskId,
+        /// On standard error; otherwise on standard output.
+        stderr: bool,
+        /// What.
+        bytes: Vec<u8>,
     },
     /// Make this durable, then say [`Event::Persisted`]. Before that nothing that depends on it is said or done.
     Persist {

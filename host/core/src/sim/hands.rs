@@ -61,8 +61,8 @@ impl World {
             Action::Run { run, action } => self.perform_run(node, &run, action),
             Action::Send { peer, message } => self.say(node, peer, message),
             Action::Publish(beacon) => self.publish(node, beacon),
-            // The checks read a machine's steps themselves.
-            Action::Told { .. } => {}
+            // The checks read a machine's steps themselves, and guests of a simulation write nothing.
+            Action::Told { .. } | Action::Heard { .. } => {}
             Action::Persist { token, record } => self.write(node, token, record),
             Action::Forget(what) => {
                 if let Forget::Finished { owner, key } = &what {

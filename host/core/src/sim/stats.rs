@@ -88,6 +88,7 @@ fn kind(message: &Message) -> &'static str {
             ToOwner::Pending { .. } => "Pending",
             ToOwner::Started { .. } => "Started",
             ToOwner::Progress { .. } => "Progress",
+            ToOwner::Output { .. } => "Output",
             ToOwner::Completed { .. } => "Completed",
             ToOwner::Lost { .. } => "Lost",
         },

@@ -85,9 +85,9 @@ impl Tape {
     pub(super) fn event(&mut self, at: u64, node: usize, event: &Event) {
         use Event::{
             BundleArrived, BundleFailed, Connected, Decided, Disconnected, FetchFailed, Fetched,
-            Finished, ForeignEnded, ForeignProgress, ForeignStarted, Gossip, Host, Interrupt,
-            Measured, Offended, PersistFailed, Persisted, PrepareFailed, Prepared, Progress,
-            Received, Submit, Timeout,
+            Finished, ForeignEnded, ForeignOutput, ForeignProgress, ForeignStarted, Gossip, Host,
+            Interrupt, Measured, Offended, PersistFailed, Persisted, PrepareFailed, Prepared,
+            Progress, Received, Submit, Timeout,
         };
         let (tag, number): (u8, u64) = match event {
             Submit(_) => (10, 0),
@@ -107,6 +107,7 @@ impl Tape {
             BundleArrived { key, .. } => (24, lease(key)),
             BundleFailed { key, .. } => (25, lease(key)),
             ForeignStarted { key, .. } => (26, lease(key)),
+            ForeignOutput { key, bytes, .. } => (34, lease(key) ^ bytes.len() as u64),
             ForeignProgress { key, done, .. } => (27, lease(key) ^ *done),
             ForeignEnded { key, outcome, .. } => (28, lease(key) ^ u64::from(outcome.is_ok())),
             Decided { key, yes, .. } => (29, lease(key) ^ u64::from(*yes)),
@@ -121,8 +122,8 @@ impl Tape {
 
     pub(super) fn action(&mut self, at: u64, node: usize, action: &Action) {
         use Action::{
-            Ask, Dial, DropForeign, Expel, FetchOutputs, Forget as Drop, Persist, Publish, Run,
-            Send, SendBundle, StartForeign, StopTransfer, TakeBundle, Told, Unask,
+            Ask, Dial, DropForeign, Expel, FetchOutputs, Forget as Drop, Heard, Persist, Publish,
+            Run, Send, SendBundle, StartForeign, StopTransfer, TakeBundle, Told, Unask,
         };
         let (tag, number): (u8, u64) = match action {
             Run { action, .. } => (40, of_run(action)),
@@ -140,6 +141,7 @@ impl Tape {
             Unask { key, .. } => (52, lease(key)),
             FetchOutputs { key, cap, .. } => (53, lease(key) ^ cap),
             StopTransfer { key, .. } => (54, lease(key)),
+            Heard { task, bytes, .. } => (56, u64::from(task.0) ^ bytes.len() as u64),
             Told { task, step, .. } => (55, u64::from(task.0) ^ short(&step.peer)),
         };
         self.head(at, node, tag, number);

@@ -37,6 +37,7 @@ fn to_owner(message: &ToOwner) -> String {
         ToOwner::Progress {
             key, done, total, ..
         } => format!("Progress {} {done}/{total}", brief(key)),
+        ToOwner::Output { key, bytes, .. } => format!("Output {} {}", brief(key), bytes.len()),
         ToOwner::Completed { key, .. } => format!("Completed {}", brief(key)),
         ToOwner::Lost { key, why } => format!("Lost {} {}", brief(key), lost(*why)),
     }

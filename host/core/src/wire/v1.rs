@@ -63,7 +63,7 @@ mod to_owner;
 pub use record::{decode_claim, decode_record, encode_claim, encode_record};
 
 use super::WireError;
-use crate::consent::{MAX_ACQUAINTANCES, MAX_NAMED_BLOBS, MAX_RESUMED, Message};
+use crate::consent::{MAX_ACQUAINTANCES, MAX_NAMED_BLOBS, MAX_OUTPUT_BYTES, MAX_RESUMED, Message};
 use crate::id::MAX_RUN_ID_BYTES;
 
 /// The number of this version.
@@ -168,6 +168,7 @@ const BLOBS: List = List::of("blobs", MAX_NAMED_BLOBS);
 const HAVE: List = List::of("indices of blobs", MAX_NAMED_BLOBS);
 const ADDRESS: Text = Text::bytes("an address", MAX_NAME_BYTES);
 const ACQUAINTANCES: List = List::of("addresses", MAX_ACQUAINTANCES);
+const OUTPUT_BYTES: List = List::of("bytes of output", MAX_OUTPUT_BYTES);
 const RESUMED: List = List::of("leases", MAX_RESUMED);
 
 /// Whether a frame held fields that are not known here.

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use sykli_core::consent::{Claim, LostWhy, Offer, RemoteOutcome};
+use sykli_core::consent::{Claim, LostWhy, MAX_OUTPUT_BYTES, Offer, RemoteOutcome};
 use sykli_core::id::{Digest, LeaseKey, NodeId};
 use sykli_core::machine::Event;
 use sykli_runtime::{CancelToken, LogLevel, Observer};
@@ -21,6 +21,10 @@ use crate::transfer::{Request, Root, Serving, What};
 
 /// Progress of a guest is passed on this often, at most.
 const PROGRESS_EVERY: Duration = Duration::from_millis(200);
+
+/// Bytes of a guest's output that are passed on at once, and then for each millisecond.
+const FIRST_BYTES: u64 = 64 << 10;
+const BYTES_PER_MS: u64 = 64;
 
 /// A foreign guest that runs here.
 pub(super) struct Guest {
@@ -45,9 +49,32 @@ pub(super) struct Watch {
     /// When progress was passed on last, in milliseconds since the guest began; one more, so that 0 is never.
     told: AtomicU64,
     progress: Mutex<(u64, u64)>,
+    /// Bytes of output that were passed on.
+    said: AtomicU64,
 }
 
 impl Watch {
+    /// Passes on what the guest writes, at a rate that leaves the link to others; the rest only comes with the result.
+    fn wrote(&self, stderr: bool, bytes: &[u8]) {
+        let elapsed = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let earned = FIRST_BYTES.saturating_add(elapsed.saturating_mul(BYTES_PER_MS));
+        for part in bytes.chunks(MAX_OUTPUT_BYTES) {
+            let spent = self.said.fetch_add(part.len() as u64, Ordering::Relaxed);
+            if spent >= earned {
+                self.said.fetch_sub(part.len() as u64, Ordering::Relaxed);
+                return;
+            }
+            let event = Event::ForeignOutput {
+                owner: self.owner,
+                key: self.key.clone(),
+                stderr,
+                bytes: part.to_vec(),
+            };
+            // Nobody listens only when the node has ended.
+            let _ = self.done.send(Done::Core(event));
+        }
+    }
+
     /// Units done, and in all.
     pub(super) fn progress(&self) -> (u64, u64) {
         *self.progress.lock().unwrap_or_else(PoisonError::into_inner)
@@ -55,9 +82,13 @@ impl Watch {
 }
 
 impl Observer for Watch {
-    fn stdout(&self, _: &[u8]) {}
+    fn stdout(&self, bytes: &[u8]) {
+        self.wrote(false, bytes);
+    }
 
-    fn stderr(&self, _: &[u8]) {}
+    fn stderr(&self, bytes: &[u8]) {
+        self.wrote(true, bytes);
+    }
 
     fn progress(&self, done: u64, total: u64, message: &str) {
         *self.progress.lock().unwrap_or_else(PoisonError::into_inner) = (done, total);
@@ -111,6 +142,7 @@ impl Hub {
             began: Instant::now(),
             told: AtomicU64::new(0),
             progress: Mutex::default(),
+            said: AtomicU64::new(0),
         });
         let cancel = CancelToken::default();
         let guest = Guest {

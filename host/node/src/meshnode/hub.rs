@@ -328,6 +328,8 @@ impl Hub {
                 self.shared.notices.say(Notice::Refused { peer, why });
             }
             MeshEvent::Listening { address } => {
+                let (shared, at) = (Arc::clone(&self.shared), address.clone());
+                tokio::task::spawn_blocking(move || super::ports::remember(&shared.data, &at));
                 let address = address.to_string();
                 self.shared.notices.say(Notice::Listening { address });
             }

@@ -19,6 +19,9 @@ use crate::needs::Bundles;
 use crate::prepare::{Context, Prepared};
 use crate::transfer::{Request, Root, Serving, What};
 
+/// Bytes of an instance elsewhere that are shown while it runs; all of them come with its result.
+const MAX_HEARD_BYTES: u64 = 4 << 20;
+
 /// A run of this node's.
 pub(crate) struct RunSide {
     sink: Sink,
@@ -33,6 +36,8 @@ pub(crate) struct RunSide {
     mode: Mode,
     /// Instances that other nodes have.
     away: BTreeSet<TaskId>,
+    /// Bytes that were passed on of what they wrote.
+    heard: HashMap<TaskId, u64>,
 }
 
 impl RunSide {
@@ -53,6 +58,7 @@ impl RunSide {
             over: false,
             mode,
             away: BTreeSet::new(),
+            heard: HashMap::new(),
         }
     }
 
@@ -65,11 +71,25 @@ impl RunSide {
             run::Action::Settled { task, .. } => {
                 self.prepared.remove(task);
                 self.away.remove(task);
+                self.heard.remove(task);
             }
             run::Action::Finish { .. } => self.over = true,
             _ => {}
         }
         self.say(FromNode::Action(action));
+    }
+
+    /// What a guest elsewhere has written is passed on, up to [`MAX_HEARD_BYTES`] of each instance.
+    pub(super) fn heard(&mut self, task: TaskId, stderr: bool, bytes: Vec<u8>) {
+        let heard = self.heard.entry(task).or_default();
+        *heard = heard.saturating_add(bytes.len() as u64);
+        if *heard <= MAX_HEARD_BYTES {
+            self.say(FromNode::Output {
+                task,
+                stderr,
+                bytes,
+            });
+        }
     }
 
     /// An instance is with another node, or no longer.

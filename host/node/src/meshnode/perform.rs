@@ -28,6 +28,16 @@ impl Hub {
             }
             Action::Publish(beacon) => self.shared.mesh.publish(beacon),
             Action::Told { run, task, step } => self.told(&run, task, step),
+            Action::Heard {
+                run,
+                task,
+                stderr,
+                bytes,
+            } => {
+                if let Some(side) = self.runs.get_mut(&run) {
+                    side.heard(task, stderr, bytes);
+                }
+            }
             Action::Persist { token, record } => self.persist(token, record),
             Action::Forget(what) => self.forget(what),
             Action::Dial { peer } => self.shared.mesh.dial(peer),

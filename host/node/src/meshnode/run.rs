@@ -34,6 +34,12 @@ pub(crate) enum FromNode {
         step: Box<Step>,
         peer: NodeRef,
     },
+    /// What a task elsewhere has written.
+    Output {
+        task: TaskId,
+        stderr: bool,
+        bytes: Vec<u8>,
+    },
 }
 
 /// Where a run hears from the node. Never blocks.

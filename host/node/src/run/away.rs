@@ -13,7 +13,7 @@ use sykli_core::run::Action;
 use super::decider::Decider;
 use super::drive::{Drive, Last};
 use super::failure;
-use crate::events::{FailureReport, NodeRef, RunEvent};
+use crate::events::{FailureReport, NodeRef, RunEvent, Stream};
 use crate::journal::Said;
 use crate::meshnode::FromNode;
 use crate::prepare::Prepared;
@@ -32,6 +32,25 @@ impl Drive<'_> {
             }
             FromNode::Action(action) => self.perform(action),
             FromNode::Result { task, claim, by } => self.came(task, &claim, by),
+            FromNode::Output {
+                task: id,
+                stderr,
+                bytes,
+            } => {
+                if let Some((task, label)) = self.names(id) {
+                    let stream = if stderr {
+                        Stream::Stderr
+                    } else {
+                        Stream::Stdout
+                    };
+                    (self.events)(RunEvent::TaskOutput {
+                        task,
+                        label,
+                        stream,
+                        bytes,
+                    });
+                }
+            }
             FromNode::Step { task, step, peer } => self.moved(task, *step, peer),
         }
     }

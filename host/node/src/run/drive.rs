@@ -51,6 +51,19 @@ pub(super) struct Told {
     pub(super) warnings: Vec<String>,
 }
 
+impl Told {
+    /// Keeps what an instance has to say, while there is room.
+    fn keep(&mut self, label: &Arc<str>, failure: Option<&FailureReport>, warnings: &[String]) {
+        if let Some(failure) = failure.filter(|_| self.failures.len() < MAX_TOLD) {
+            self.failures.push((label.clone(), failure.clone()));
+        }
+        let room = MAX_TOLD.saturating_sub(self.warnings.len());
+        let told = warnings.iter().take(room);
+        self.warnings
+            .extend(told.map(|warning| format!("{label}: {warning}")));
+    }
+}
+
 /// Failures and warnings that a report carries; all of them are told as events.
 const MAX_TOLD: usize = 1000;
 
@@ -521,17 +534,7 @@ impl<'a> Drive<'a> {
                 node: node.clone(),
             });
         }
-        if let Some(failure) = failure
-            .as_ref()
-            .filter(|_| self.told.failures.len() < MAX_TOLD)
-        {
-            self.told.failures.push((label.clone(), failure.clone()));
-        }
-        for warning in &warnings {
-            if self.told.warnings.len() < MAX_TOLD {
-                self.told.warnings.push(format!("{label}: {warning}"));
-            }
-        }
+        self.told.keep(&label, failure.as_ref(), &warnings);
         let attempts = active.attempts;
         let event = TaskSettled {
             task,

@@ -91,6 +91,21 @@ impl Reaching<'_> {
 }
 
 impl Reach {
+    /// The run that is gone on with, under its own name: where this node's ledger still knows what was offered of it, or
+    /// nothing was. Otherwise a number that was said once could come to mean another lease, and it is begun anew.
+    pub(super) fn resumable(&self, journal: &Journal) -> Result<Option<RunId>, LedgerError> {
+        let Some(run) = &self.resume else {
+            return Ok(None);
+        };
+        let ledger = self.node.ledger();
+        let known = ledger.set_aside().is_none()
+            && (ledger.runs()?.contains(run) || journal.steps(run, None).is_empty());
+        if !known {
+            tracing::warn!(%run, "the ledger does not know this run any more: it is begun anew");
+        }
+        Ok(Some(run.clone()).filter(|_| known))
+    }
+
     /// Results that were accepted before this run was interrupted and may not have reached the cache: they do now.
     pub(super) fn recover(&self, store: &Store, run: &RunId) -> Result<(), LedgerError> {
         let mut results = Vec::new();

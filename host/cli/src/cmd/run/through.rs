@@ -19,7 +19,9 @@ use crate::cmd::node::control_error;
 use crate::cmd::{Context, Loaded, launch};
 use crate::config::Format;
 use crate::error::{CliError, Exit, Outcome};
-use crate::render::json::{Counts, Event, EventLine, Instance, RunDoc, RunProblem, TaskSummary};
+use crate::render::json::{
+    Counts, DetachedDoc, Event, EventLine, Instance, RunDoc, RunProblem, TaskSummary,
+};
 use crate::render::{self, Reporter, convert};
 
 /// Follows the events of a run.
@@ -124,7 +126,10 @@ fn detached(context: &Context, seen: &Seen) -> Exit {
             render::err("the node goes on with it: `sykli status --watch` shows it\n");
         }
         format => render::document(
-            &serde_json::json!({ "schema": "sykli.detached/1", "run": seen.run }),
+            &DetachedDoc {
+                schema: "sykli.detached/1",
+                run: seen.run.clone(),
+            },
             format,
         ),
     }

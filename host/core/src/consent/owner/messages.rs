@@ -75,6 +75,7 @@ impl Owner {
                 message,
                 ..
             } => self.progressed(desk, &key, (done, total), &message),
+            ToOwner::Output { stderr, bytes, .. } => self.heard(desk, &key, stderr, bytes),
             ToOwner::Completed { claim, .. } => return self.completed(desk, peer, &key, claim),
             ToOwner::Lost { why, .. } => self.lost_by(desk, peer, &key, why),
         }
@@ -130,7 +131,10 @@ impl Owner {
             ToOwner::Accept { .. } | ToOwner::Pending { .. } => ToExecutor::Withdraw { key },
             ToOwner::Started { .. } | ToOwner::Progress { .. } => ToExecutor::Cancel { key },
             ToOwner::Completed { .. } => ToExecutor::Settled { key },
-            ToOwner::Idle { .. } | ToOwner::Decline { .. } | ToOwner::Lost { .. } => return,
+            ToOwner::Idle { .. }
+            | ToOwner::Decline { .. }
+            | ToOwner::Output { .. }
+            | ToOwner::Lost { .. } => return,
         };
         desk.tell_executor(peer, answer);
     }
@@ -271,6 +275,19 @@ impl Owner {
                 message,
             };
             self.tell(desk, &key.run.clone(), progress);
+        }
+    }
+
+    /// What a guest wrote, of an attempt that runs. It renews nothing: words are not progress.
+    fn heard(&mut self, desk: &mut Desk<'_>, key: &LeaseKey, stderr: bool, bytes: Vec<u8>) {
+        let lease = self.leases.get(key);
+        if lease.is_some_and(|lease| lease.current && lease.state == LeaseState::Running) {
+            desk.act(Action::Heard {
+                run: key.run.clone(),
+                task: key.task,
+                stderr,
+                bytes,
+            });
         }
     }
 

@@ -471,6 +471,7 @@ fn words(message: &Message) -> String {
             ToOwner::Decline { key, reason } => format!("Decline {key}: {}", reason.code()),
             ToOwner::Pending { key, .. } => format!("Pending {key}"),
             ToOwner::Started { key } => format!("Started {key}"),
+            ToOwner::Output { key, .. } => format!("Output {key}"),
             ToOwner::Progress { key, done, .. } => format!("Progress {key} {done}"),
             ToOwner::Completed { key, .. } => format!("Completed {key}"),
             ToOwner::Lost { key, why } => format!("Lost {key} {why:?}"),

@@ -53,6 +53,7 @@ fn fields(kind: u64) -> &'static [&'static str] {
         0x15 => &["lease", "done", "total", "message"],
         0x16 | 0x41 => &["lease", "claim"],
         0x17 => &["lease", "why"],
+        0x18 => &["lease", "stderr", "bytes"],
         0x20 => &["lease", "nonce", "needs", "min_memory_mb", "lease_ms"],
         0x21 => &["retry_ms"],
         0x14 | 0x22..=0x25 => &["lease"],

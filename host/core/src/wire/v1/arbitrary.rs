@@ -214,6 +214,8 @@ fn to_owner() -> impl Strategy<Value = ToOwner> {
             total,
             message,
         }),
+        (lease(), any::<bool>(), vec(any::<u8>(), 0..100))
+            .prop_map(|(key, stderr, bytes)| ToOwner::Output { key, stderr, bytes }),
         (lease(), claim()).prop_map(|(key, claim)| ToOwner::Completed { key, claim }),
         (lease(), select(whys)).prop_map(|(key, why)| ToOwner::Lost { key, why }),
     ]

@@ -54,6 +54,7 @@ impl Sample {
                 ToOwner::Pending { .. } => "pending",
                 ToOwner::Started { .. } => "started",
                 ToOwner::Progress { .. } => "progress",
+                ToOwner::Output { .. } => "output",
                 ToOwner::Completed { .. } => "completed",
                 ToOwner::Lost { .. } => "lost",
             },

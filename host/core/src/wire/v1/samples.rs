@@ -136,6 +136,11 @@ fn to_owner() -> Vec<ToOwner> {
             ask_ms: 60_000,
         },
         ToOwner::Started { key: key.clone() },
+        ToOwner::Output {
+            key: lease(),
+            stderr: true,
+            bytes: b"tile 17\n".to_vec(),
+        },
         ToOwner::Progress {
             key: key.clone(),
             done: 45,

@@ -2,7 +2,7 @@
 
 use super::input::Input;
 use super::output::{Output, Written};
-use super::{HAVE, MESSAGE, lease, reason};
+use super::{HAVE, MESSAGE, OUTPUT_BYTES, lease, reason};
 use crate::consent::{LostWhy, ToOwner};
 use crate::wire::WireError;
 
@@ -14,6 +14,7 @@ const STARTED: u64 = 0x14;
 const PROGRESS: u64 = 0x15;
 const COMPLETED: u64 = 0x16;
 const LOST: u64 = 0x17;
+const OUTPUT: u64 = 0x18;
 
 pub(super) fn kind(message: &ToOwner) -> u64 {
     match message {
@@ -25,6 +26,7 @@ pub(super) fn kind(message: &ToOwner) -> u64 {
         ToOwner::Progress { .. } => PROGRESS,
         ToOwner::Completed { .. } => COMPLETED,
         ToOwner::Lost { .. } => LOST,
+        ToOwner::Output { .. } => OUTPUT,
     }
 }
 
@@ -64,6 +66,12 @@ pub(super) fn write(message: &ToOwner, out: &mut Output) -> Written {
             out.key(2)?.uint(*done)?;
             out.key(3)?.uint(*total)?;
             out.key(4)?.text(MESSAGE, message)
+        }
+        ToOwner::Output { key, stderr, bytes } => {
+            out.map(3)?;
+            lease::write_key(key, out.key(1)?)?;
+            out.key(2)?.bool(*stderr)?;
+            out.key(3)?.octets(OUTPUT_BYTES, bytes)
         }
         ToOwner::Completed { key, claim } => {
             out.map(2)?;
@@ -115,6 +123,13 @@ pub(super) fn read(kind: u64, input: &mut Input<'_>) -> Result<Option<ToOwner>, 
                 done: fields.get(2, Input::uint)?,
                 total: fields.get(3, Input::uint)?,
                 message: fields.get(4, |input| input.text(MESSAGE))?,
+            })
+        }),
+        OUTPUT => input.map("Output", |fields| {
+            Ok(ToOwner::Output {
+                key: fields.get(1, lease::read_key)?,
+                stderr: fields.get(2, Input::bool)?,
+                bytes: fields.get(3, |input| input.octets(OUTPUT_BYTES))?,
             })
         }),
         COMPLETED => input.map("Completed", |fields| {

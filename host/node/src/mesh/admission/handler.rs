@@ -306,14 +306,17 @@ impl<H: ConnectionHandler> ConnectionHandler for Handler<H> {
                     }))
                 }
             },
-            ConnectionEvent::ListenUpgradeError(ListenUpgradeError { info, error }) => {
-                if let Purpose::Inner(info) = info {
-                    self.pass(ConnectionEvent::ListenUpgradeError(ListenUpgradeError {
-                        info,
-                        error,
-                    }));
-                }
+            ConnectionEvent::ListenUpgradeError(ListenUpgradeError {
+                info: Purpose::Inner(info),
+                error,
+            }) => {
+                self.pass(ConnectionEvent::ListenUpgradeError(ListenUpgradeError {
+                    info,
+                    error,
+                }));
             }
+            // A greeting that did not come about: the behaviour's deadline ends the connection.
+            ConnectionEvent::ListenUpgradeError(_) => {}
             ConnectionEvent::AddressChange(change) => {
                 self.pass(ConnectionEvent::AddressChange(change));
             }

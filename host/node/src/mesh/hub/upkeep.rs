@@ -65,8 +65,8 @@ impl Hub {
     /// The ways to a node through the relays that this one is connected to.
     fn detours(&self, node: PeerId) -> Vec<Multiaddr> {
         let relays = self.peers.connections.values().filter(|connection| {
-            let relay = |admitted: &Box<crate::membership::Admitted>| admitted.relay;
-            !connection.relayed && connection.admitted.as_ref().is_some_and(relay)
+            let admitted = connection.admitted.as_ref();
+            !connection.relayed && admitted.is_some_and(|admitted| admitted.relay)
         });
         relays
             .take(MAX_DETOURS)
