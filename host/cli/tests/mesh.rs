@@ -139,6 +139,6 @@ fn peers_are_revoked_trusted_and_blocked_by_their_ids() {
     );
     assert_eq!(document["blocked"][0], id.as_str());
     assert_eq!(document["trusted"].as_array().map(Vec::len), Some(0));
-    refused(&home.run(&["peers"]), "[node::not-running]");
-    refused(&home.run(&["peers", "ping", &id]), "[node::not-running]");
+    refused(&home.run(&["peers"]), "[control::not-running]");
+    refused(&home.run(&["peers", "ping", &id]), "[control::not-running]");
 }

@@ -155,9 +155,13 @@ fn a_killed_run_is_interrupted_and_its_status_is_watched_to_the_end() {
         .spawn()
         .unwrap();
     let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    // What has passed is told once it is in the journal, which may be after the next task has begun.
+    let (mut passed, mut began) = (false, false);
     for line in lines {
         let event = valid("event", &line.unwrap());
-        if event["event"] == "task_started" && event["label"] == "two" {
+        passed |= event["event"] == "task_settled" && event["label"] == "one";
+        began |= event["event"] == "task_started" && event["label"] == "two";
+        if passed && began {
             break;
         }
     }
