@@ -90,6 +90,8 @@ struct OwnRun {
     /// By declared task: how long its last results took, in milliseconds.
     durations: BTreeMap<usize, Durations>,
     plan: Arc<crate::expand::Plan>,
+    /// It was under way before a restart.
+    resumed: bool,
 }
 
 /// The last durations of a task, in milliseconds, in a ring.
@@ -283,6 +285,7 @@ impl Owner {
         if mode != Mode::Solo {
             options.prepare_ahead = options.prepare_ahead.max(PREPARE_AHEAD);
         }
+        let resumed = self.unfinished.remove(&run) || !spent.is_empty();
         let spent = match faulty!(desk.faults, SpentDropped) {
             true => BTreeMap::new(),
             false => spent.into_iter().map(|known| (known.task, known)).collect(),
@@ -295,8 +298,8 @@ impl Owner {
             steps: BTreeMap::new(),
             durations: BTreeMap::new(),
             plan,
+            resumed,
         };
-        self.unfinished.remove(&run);
         if self.past_set.remove(&run) {
             self.past.retain(|past| *past != run);
         }

@@ -46,6 +46,8 @@ pub(super) struct Lease {
     pub(super) current: bool,
     /// The peer had asked for work.
     pub(super) asked: bool,
+    /// Taken up after a restart: whether the peer ever had it, and what its task was made of then, is not known.
+    pub(super) resumed: bool,
     /// Compressed bytes of the bundle that the peer lacked, as far as is known.
     pub(super) missing_bytes: u64,
     pub(super) offered: Tick,

@@ -103,7 +103,11 @@ impl Owner {
             return Standing::Over;
         }
         if key.task.index() >= own.plan.tasks.len() {
-            return Standing::Forged;
+            // There may have been more instances before a restart.
+            return match own.resumed {
+                true => Standing::Stale,
+                false => Standing::Forged,
+            };
         }
         if own.run.settled(key.task).is_some() {
             return Standing::Stale;
@@ -303,6 +307,12 @@ impl Owner {
             && claim.nonce == lease.nonce
             && claim.task_digest == lease.needs.digest;
         if !honest && !faulty!(desk.faults, ClaimUnchecked) {
+            // The right lease: the task was made of something else when it was offered.
+            if lease.resumed && claim.executor == peer && claim.nonce == lease.nonce {
+                desk.tell_executor(peer, ToExecutor::Settled { key: key.clone() });
+                self.void(desk, peer, key);
+                return None;
+            }
             return Some(Offence::ForeignClaim);
         }
         match &lease.state {

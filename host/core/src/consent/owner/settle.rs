@@ -299,6 +299,14 @@ impl Owner {
         if !held {
             return;
         }
+        let never_had = why == LostWhy::Unknown
+            && self
+                .leases
+                .get(key)
+                .is_some_and(|lease| lease.resumed && lease.state == LeaseState::Held);
+        if never_had {
+            return self.void(desk, peer, key);
+        }
         if why == LostWhy::HostFault
             && let Some(side) = self.side(key)
         {
@@ -308,6 +316,24 @@ impl Owner {
             }
         }
         self.lost(desk, peer, key, Some(why));
+    }
+
+    /// A lease that was taken up after a restart turns out to be none: the offer was recorded and never arrived, or the task
+    /// is made of something else by now. Nobody is to blame, and the task may go to the same peer again.
+    pub(super) fn void(&mut self, desk: &mut Desk<'_>, peer: NodeId, key: &LeaseKey) {
+        if self.leases.remove(key).is_none() {
+            return;
+        }
+        desk.roster.released(peer);
+        desk.act(Action::StopTransfer {
+            peer,
+            key: key.clone(),
+        });
+        desk.forget(Forget::Offered { key: key.clone() });
+        if let Some(side) = self.side(key) {
+            side.moves = side.moves.saturating_sub(1);
+        }
+        self.take_back(desk, key);
     }
 
     /// Too many nodes died under it: it is the task.

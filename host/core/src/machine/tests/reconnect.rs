@@ -226,3 +226,60 @@ fn an_executor_that_knows_nothing_of_a_lease_says_so_at_once() {
         ["owner → Resume r/1#1", "executor → Lost r/1#1 Unknown"]
     );
 }
+
+/// An owner that dies at this step, and comes back knowing its open leases.
+fn reborn(step: &'static str) -> (Pair, Vec<Spent>) {
+    let mut pair = at(step);
+    pair.crash(OWNER);
+    for step in STEPS {
+        pair.release(step);
+    }
+    pair.lines();
+    let open = open(&pair);
+    assert_eq!(open.len(), 1);
+    (pair, open)
+}
+
+#[test]
+fn an_offer_that_never_arrived_is_no_loss_of_the_peer_and_is_made_again_at_once() {
+    let (mut pair, open) = reborn("deliver");
+    pair.submit(open);
+    pair.connect();
+    let lines = pair.lines();
+    assert!(
+        lines.contains(&"executor → Lost r/1#1 Unknown".to_owned()),
+        "{lines:#?}"
+    );
+    assert_eq!(guests(&lines), 1, "{lines:#?}");
+    assert_eq!(pair.settled[&TaskId(1)], SettledKind::Passed);
+}
+
+#[test]
+fn a_result_of_what_the_task_was_made_of_before_a_restart_is_dropped_and_nobody_blamed() {
+    let (mut pair, open) = reborn("guest");
+    pair.needs.digest = crate::id::Digest::of(b"other content");
+    pair.submit(open);
+    pair.connect();
+    let lines = pair.lines();
+    assert!(
+        lines.contains(&"owner → Settled r/1#1".to_owned()),
+        "{lines:#?}"
+    );
+    assert_eq!(guests(&lines), 1, "{lines:#?}");
+    assert_eq!(pair.settled[&TaskId(1)], SettledKind::Passed);
+    assert!(!pair.machines[OWNER].roster().is_expelled(id(EXECUTOR)));
+}
+
+#[test]
+fn a_result_of_an_instance_that_is_no_more_after_a_restart_is_dropped_and_nobody_blamed() {
+    let (mut pair, open) = reborn("guest");
+    pair.tasks = 1;
+    pair.submit(open);
+    pair.connect();
+    let lines = pair.lines();
+    assert!(
+        lines.contains(&"owner → Settled r/1#1".to_owned()),
+        "{lines:#?}"
+    );
+    assert!(!pair.machines[OWNER].roster().is_expelled(id(EXECUTOR)));
+}
