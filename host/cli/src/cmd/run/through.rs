@@ -26,7 +26,8 @@ use crate::render::{self, Reporter, convert};
 
 /// Follows the events of a run.
 struct Follower {
-    stop: Client,
+    /// Asks the node to end the run, once.
+    stop: Option<Client>,
     detach: bool,
     interrupt: Interrupt,
     reporter: Arc<Reporter>,
@@ -59,7 +60,7 @@ pub(super) fn run(context: &Context, args: &RunArgs, loaded: &Loaded) -> Outcome
         }
     });
     let mut follower = Follower {
-        stop: client(),
+        stop: Some(client()),
         detach: args.reach.detach,
         interrupt,
         reporter: reporter.clone(),
@@ -146,6 +147,18 @@ fn left(run: &str) -> CliError {
 }
 
 impl Follower {
+    /// Asks once, on a thread of its own: this one is in the middle of a request.
+    fn ask_to_end(&mut self) {
+        if self.seen.run.is_empty() {
+            return;
+        }
+        if let Some(client) = self.stop.take() {
+            let run = self.seen.run.clone();
+            // The stream goes on to the run's last word. Where the node is gone it ends as well.
+            std::thread::spawn(move || drop(client.interrupt(&run)));
+        }
+    }
+
     fn line(&mut self, line: &str) -> ControlFlow<()> {
         // A line of a newer node, or one that says how many were left out.
         let Ok(EventLine { event }) = serde_json::from_str(line) else {
@@ -161,8 +174,7 @@ impl Follower {
         match self.interrupt.count() {
             0 => ControlFlow::Continue(()),
             1 => {
-                // The stream goes on to the run's last word. Where the node is gone it ends as well.
-                let _ = self.stop.interrupt(&self.seen.run);
+                self.ask_to_end();
                 ControlFlow::Continue(())
             }
             _ => ControlFlow::Break(()),
