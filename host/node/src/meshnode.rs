@@ -530,7 +530,8 @@ fn forget_ended(ledger: &Ledger, journal: &Journal) -> Result<(), LedgerError> {
             ledger.forget(Forget::Run { run });
         }
     }
-    Ok(())
+    // What is read next must not know them any more.
+    ledger.flush()
 }
 
 /// The machine as the ledger knows it, and what its owners may still fetch.
