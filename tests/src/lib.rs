@@ -9,6 +9,7 @@
 )]
 
 pub mod bombs;
+pub mod mesh;
 mod peak;
 mod project;
 
