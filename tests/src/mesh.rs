@@ -15,6 +15,9 @@ use crate::{Project, Ran};
 /// What is waited for comes, or the test is over: no measure of speed.
 const PATIENCE: Duration = Duration::from_secs(120);
 
+/// How often a document is asked for that is waited for.
+const LOOK: Duration = Duration::from_millis(100);
+
 /// Settings of a node on this machine alone that takes others' tasks.
 pub const WILLING: &str = "[mesh]\nlisten = [\"/ip4/127.0.0.1/udp/0/quic-v1\", \"/ip4/127.0.0.1/tcp/0\"]\nmdns = false\n\
     [consent]\nmode = \"policy\"\n";
@@ -280,6 +283,23 @@ impl Machine {
     pub fn json(&self, args: &[&str]) -> Value {
         let ran = self.run(args).expect(0);
         serde_json::from_str(&ran.stdout).unwrap_or_else(|error| panic!("{error}: {ran:?}"))
+    }
+
+    /// Asks for a document until it says what is waited for.
+    ///
+    /// # Panics
+    /// Where it does not for a long time.
+    #[track_caller]
+    pub fn until(&self, args: &[&str], holds: impl Fn(&Value) -> bool) -> Value {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            let document = self.json(args);
+            if holds(&document) {
+                return document;
+            }
+            assert!(Instant::now() < until, "{args:?} never said so: {document}");
+            std::thread::sleep(LOOK);
+        }
     }
 
     /// Its peer id.
