@@ -158,6 +158,8 @@ pub enum Reason {
     NoAnswer,
     /// The disk is full.
     DiskFull,
+    /// By its word it has no room for a foreign task: it is busy, or takes none at all.
+    NoRoom,
 }
 
 /// How a node's user wants foreign work to be consented to.
@@ -170,6 +172,18 @@ pub enum ConsentMode {
     Ask,
     /// The policy decides.
     Policy,
+}
+
+impl ConsentMode {
+    /// The word for it in settings and documents.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            ConsentMode::Never => "never",
+            ConsentMode::Ask => "ask",
+            ConsentMode::Policy => "policy",
+        }
+    }
 }
 
 /// What a node's user allows: for what it takes, and for where its own tasks go.

@@ -9,12 +9,14 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use libp2p::Multiaddr;
 use libp2p::multiaddr::Protocol;
-use libp2p::{Multiaddr, PeerId};
 use sykli_core::id::NodeId;
 use sykli_core::policy::Policy;
 use sykli_core::profile::{Discovery, Profile};
 use sykli_core::wire::v1::MAX_LABELS;
+
+use crate::identity;
 
 /// The longest name of a node, in bytes: it stands in front of lines.
 pub const MAX_NODE_NAME_BYTES: usize = 64;
@@ -290,18 +292,9 @@ pub fn parse_listen(text: &str) -> Result<Multiaddr, SettingsError> {
 /// # Errors
 /// [`SettingsError::Peer`] where it is none, or one of another kind of key.
 pub fn parse_peer(text: &str) -> Result<NodeId, SettingsError> {
-    let wrong = || SettingsError::Peer {
+    identity::parse(text).map_err(|_| SettingsError::Peer {
         text: text.chars().take(80).collect(),
-    };
-    let peer: PeerId = text.parse().map_err(|_| wrong())?;
-    let bytes = peer.to_bytes();
-    // An identity multihash: its code, its length, and the key itself.
-    let [0, _, key @ ..] = bytes.as_slice() else {
-        return Err(wrong());
-    };
-    let key = libp2p::identity::PublicKey::try_decode_protobuf(key).map_err(|_| wrong())?;
-    let key = key.try_into_ed25519().map_err(|_| wrong())?;
-    Ok(NodeId(key.to_bytes()))
+    })
 }
 
 #[cfg(test)]

@@ -47,6 +47,7 @@ use crate::store::StoreError;
 pub use fair::Fair;
 pub use fetch::fetch;
 pub use pack::compressed_size;
+pub(crate) use pack::most_bytes;
 pub(crate) use pack::{Compressor, Unpacker};
 pub(crate) use reach::{Item, Kind, Reach};
 pub use serve::serve;

@@ -152,6 +152,18 @@ impl SettledKind {
     pub fn is_good(self) -> bool {
         matches!(self, SettledKind::Passed | SettledKind::Cached)
     }
+
+    /// The word for it, as serde writes it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            SettledKind::Passed => "passed",
+            SettledKind::Cached => "cached",
+            SettledKind::Failed => "failed",
+            SettledKind::Skipped => "skipped",
+            SettledKind::Cancelled => "cancelled",
+        }
+    }
 }
 
 /// How a run ended.
@@ -175,6 +187,19 @@ pub enum RunOutcome {
     TimedOut,
     /// The user's interrupt cancelled at least one.
     Interrupted,
+}
+
+impl RunOutcome {
+    /// The word for it, as serde writes it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            RunOutcome::Passed => "passed",
+            RunOutcome::Failed => "failed",
+            RunOutcome::TimedOut => "timed-out",
+            RunOutcome::Interrupted => "interrupted",
+        }
+    }
 }
 
 /// Why nothing new starts any more.

@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use sykli_core::machine::Mode;
 
 use crate::host_state::{HostReport, Told};
 
@@ -157,6 +158,16 @@ pub enum Reach {
     Mesh,
     /// And idle nodes may ask for them.
     Swarm,
+}
+
+impl From<Mode> for Reach {
+    fn from(mode: Mode) -> Reach {
+        match mode {
+            Mode::Solo => Reach::Solo,
+            Mode::Mesh => Reach::Mesh,
+            Mode::Swarm => Reach::Swarm,
+        }
+    }
 }
 
 /// A run of this node's.

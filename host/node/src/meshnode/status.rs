@@ -7,15 +7,13 @@ use libp2p::Multiaddr;
 use libp2p::multiaddr::Protocol;
 use sykli_core::consent::Offer;
 use sykli_core::id::{LeaseKey, NodeId, RunId};
-use sykli_core::machine::Mode;
-use sykli_core::policy::ConsentMode;
 use sykli_core::roster::Entry;
 
 use super::hub::Hub;
 use super::node_ref;
 use super::owner::RunSide;
 use crate::control::api::{
-    AskInfo, Counters, ForeignView, HostView, NodeStatus, PeerView, Progress, Reach, RunView,
+    AskInfo, Counters, ForeignView, HostView, NodeStatus, PeerView, Progress, RunView,
     STATUS_SCHEMA,
 };
 
@@ -30,7 +28,7 @@ impl Hub {
             id: node_ref(shared.me, "").id,
             name: shared.name.clone(),
             profile: shared.profile.name().to_owned(),
-            consent: consent(shared.policy.mode).to_owned(),
+            consent: shared.policy.mode.name().to_owned(),
             listening: listening.iter().map(Multiaddr::to_string).collect(),
             labels: shared
                 .labels
@@ -110,7 +108,7 @@ impl Hub {
         RunView {
             run: id.to_string(),
             pipeline: pipeline.to_owned(),
-            reach: reach(mode),
+            reach: mode.into(),
             detached: false,
             ended: None,
             elapsed_ms: picture.map_or(0, |picture| picture.elapsed_ms),
@@ -202,23 +200,6 @@ impl Hub {
 
 fn millis(span: std::time::Duration) -> u64 {
     u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
-}
-
-/// `never`, `ask` or `policy`, as in the settings.
-fn consent(mode: ConsentMode) -> &'static str {
-    match mode {
-        ConsentMode::Never => "never",
-        ConsentMode::Ask => "ask",
-        ConsentMode::Policy => "policy",
-    }
-}
-
-fn reach(mode: Mode) -> Reach {
-    match mode {
-        Mode::Solo => Reach::Solo,
-        Mode::Mesh => Reach::Mesh,
-        Mode::Swarm => Reach::Swarm,
-    }
 }
 
 /// An address as people read it: the IP address or name, else the whole of it.

@@ -10,9 +10,10 @@ use sykli_core::consent::{BlobRef, MAX_NAMED_BLOBS};
 use sykli_core::id::Digest;
 use sykli_runtime::Source;
 
-use super::sizes::{self, SizeBook};
+use super::sizes::SizeBook;
 use super::{largest, unreadable};
 use crate::prepare::NotReady;
+use crate::transfer::most_bytes;
 
 /// Up to so many bytes, a blob is measured right away.
 const LARGE_BYTES: u64 = 16 << 20;
@@ -82,7 +83,7 @@ impl Parts {
 
     /// The sum: with plain sizes where that is at most `exact_over`, else with everything measured.
     pub(super) fn settled(self, sizes: &SizeBook, exact_over: u64) -> Result<Sum, NotReady> {
-        let at_most = |(_, source): &(Digest, Source)| sizes::at_most(source.len());
+        let at_most = |(_, source): &(Digest, Source)| most_bytes(source.len());
         let plain = self.plain.iter().map(at_most);
         let most = plain.fold(self.measured, u64::saturating_add);
         let mut sum = Sum {
@@ -94,7 +95,7 @@ impl Parts {
                 true => sizes
                     .exact(digest, source)
                     .map_err(|error| unreadable(&error))?,
-                false => sizes::at_most(source.len()),
+                false => most_bytes(source.len()),
             };
             sum.bytes = sum.bytes.saturating_add(bytes);
             sum.largest.push(BlobRef {

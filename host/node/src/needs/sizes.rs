@@ -12,15 +12,10 @@ use sykli_runtime::Source;
 
 use crate::db::lock;
 use crate::store::Recent;
+use crate::transfer::compressed_size;
 
 /// Sizes that are remembered, at least.
 const REMEMBERED: usize = 65_536;
-/// A blob flows in parts of so many bytes, each compressed by itself.
-const PART_BYTES: usize = 256 * 1024;
-/// What flows beside the content of a part, in bytes, rounded up: what it is, its sizes, the hash it is held against.
-const PART_OVERHEAD: u64 = 96;
-/// What a part must save at least, in percent, or it flows as it is.
-const LEAST_SAVING: u64 = 3;
 
 /// Compressed sizes by digest, at one level. Shared by all runs of a node.
 pub(crate) struct SizeBook {
@@ -55,38 +50,17 @@ impl SizeBook {
     /// # Errors
     /// When it cannot be read.
     pub(crate) fn measure(&self, source: &Source) -> io::Result<u64> {
-        let raw = source.len();
-        let mut compressor = zstd::bulk::Compressor::new(self.level)?;
-        let longest = usize::try_from(raw).map_or(PART_BYTES, |raw| raw.min(PART_BYTES));
-        let mut part = vec![0; longest];
-        let mut packed = Vec::with_capacity(zstd::zstd_safe::compress_bound(longest));
-        let (mut offset, mut sum) = (0, 0u64);
-        while offset < raw {
-            let want = usize::try_from(raw - offset).map_or(longest, |rest| rest.min(longest));
-            let part = part.get_mut(..want).unwrap_or_default();
-            source.read_exact_at(part, offset)?;
-            packed.clear();
-            let bytes = compressor.compress_to_buffer(part, &mut packed)? as u64;
-            let plain = want as u64;
-            let saves = bytes.saturating_mul(100) <= plain * (100 - LEAST_SAVING);
-            let flows = if saves { bytes } else { plain };
-            sum = sum.saturating_add(flows + PART_OVERHEAD);
-            offset += plain;
-        }
+        let sum = compressed_size(source, self.level)?;
         source.close();
         Ok(sum)
     }
-}
-
-/// What a blob of so many bytes costs at most, without a look at it.
-pub(crate) fn at_most(raw: u64) -> u64 {
-    raw.saturating_add(raw.div_ceil(PART_BYTES as u64) * PART_OVERHEAD)
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::transfer::most_bytes as at_most;
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
     use sykli_runtime::ReadAt;

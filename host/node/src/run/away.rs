@@ -17,7 +17,7 @@ use crate::events::{FailureReport, NodeRef, RunEvent, Stream};
 use crate::journal::Said;
 use crate::meshnode::FromNode;
 use crate::prepare::Prepared;
-use crate::store::{NewResult, Record};
+use crate::store::{Delta, NewResult, Record};
 
 /// The most of each stream of a failed task that is read for its report.
 const MAX_STREAM_BYTES: u64 = 1 << 20;
@@ -122,22 +122,30 @@ impl Drive<'_> {
 impl crate::prepare::Context {
     /// A result from elsewhere, as the cache keeps it.
     fn result(&self, prepared: &Arc<Prepared>, claim: &Claim) -> NewResult {
-        let record = Record {
-            exit: 0,
-            outputs: claim.output,
-            stdout: claim.stdout,
-            stderr: claim.stderr,
-            fuel: claim.fuel,
-            wall_ms: claim.wall_ms,
-            peak_memory_bytes: 0,
-            manifest: self.manifest_delta(prepared),
-            unverified: true,
-            warnings: Vec::new(),
-        };
         NewResult {
             task: prepared.digest,
-            record,
-            fresh: false,
+            ..claimed(claim, self.manifest_delta(prepared))
         }
+    }
+}
+
+/// What a peer says that a task came to, as the cache keeps it: nobody has verified it.
+pub(super) fn claimed(claim: &Claim, manifest: Option<Delta>) -> NewResult {
+    let record = Record {
+        exit: 0,
+        outputs: claim.output,
+        stdout: claim.stdout,
+        stderr: claim.stderr,
+        fuel: claim.fuel,
+        wall_ms: claim.wall_ms,
+        peak_memory_bytes: 0,
+        manifest,
+        unverified: true,
+        warnings: Vec::new(),
+    };
+    NewResult {
+        task: claim.task_digest,
+        record,
+        fresh: false,
     }
 }

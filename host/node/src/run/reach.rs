@@ -12,6 +12,7 @@ use sykli_core::machine::{Mode, Submission};
 use sykli_core::run::RunOptions;
 use sykli_runtime::Component;
 
+use super::away::claimed;
 use super::crew::{Asking, Message};
 use super::decider::Decider;
 use super::mailbox::Mailbox;
@@ -23,7 +24,7 @@ use crate::ledger::LedgerError;
 use crate::meshnode::Handle;
 use crate::needs::{Bundles, Programs};
 use crate::prepare::Context;
-use crate::store::{NewResult, Record, Store};
+use crate::store::Store;
 
 /// How a run reaches other nodes.
 #[derive(Clone)]
@@ -113,22 +114,7 @@ impl Reach {
             if claim.outcome != RemoteOutcome::Passed || store.tree(&claim.output).is_none() {
                 continue;
             }
-            results.push(NewResult {
-                task: claim.task_digest,
-                record: Record {
-                    exit: 0,
-                    outputs: claim.output,
-                    stdout: claim.stdout,
-                    stderr: claim.stderr,
-                    fuel: claim.fuel,
-                    wall_ms: claim.wall_ms,
-                    peak_memory_bytes: 0,
-                    manifest: None,
-                    unverified: true,
-                    warnings: Vec::new(),
-                },
-                fresh: false,
-            });
+            results.push(claimed(&claim, None));
         }
         if let Some(ticket) = store.put_results(results) {
             // What could not be kept is run again.

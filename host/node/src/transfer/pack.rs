@@ -146,6 +146,14 @@ pub fn compressed_size(source: &Source, level: i32) -> io::Result<u64> {
     Ok(sum)
 }
 
+/// What a blob of so many bytes costs in transit at most, without a look at it.
+pub(crate) fn most_bytes(size: u64) -> u64 {
+    let large = size > PART_BYTES as u64;
+    let head = if large { head_bytes(size) } else { 0 };
+    let parts = size.div_ceil(PART_BYTES as u64);
+    size.saturating_add(head + parts * PART_OVERHEAD)
+}
+
 /// What flows before a large blob's first part: its size and its outline.
 pub(super) fn head_bytes(size: u64) -> u64 {
     let groups = group_count(size);

@@ -15,7 +15,7 @@ use sykli_node::control::api::{
     Submit, TaskView,
 };
 use sykli_node::control::{Feed, Notice, Notices, Refused, RefusedKind, Reply, Started};
-use sykli_node::events::{NodeRef, RunEvent, RunOutcome, Stream};
+use sykli_node::events::{NodeRef, RunEvent, Stream};
 use sykli_node::interrupt::Interrupt;
 use sykli_node::meshnode::Handle;
 use sykli_node::node::Node;
@@ -161,7 +161,7 @@ impl Runs {
         };
         match ran {
             Ok(report) => {
-                let how = outcome(report.status.outcome);
+                let how = report.status.outcome.name();
                 let doc = convert::run_doc(report, &loaded.at.root);
                 entry.say(
                     &lock(&converter),
@@ -349,7 +349,7 @@ impl Entry {
             }
             RunEvent::TaskSettled(settled) => {
                 if let Some(way) = state.way(&settled.task, &settled.label) {
-                    way.settled = Some(settled_word(settled.state).to_owned());
+                    way.settled = Some(settled.state.name().to_owned());
                     way.attempt = settled.attempts;
                     way.executor = settled.node.clone().or_else(|| way.executor.take());
                 }
@@ -487,26 +487,6 @@ impl Way {
             progress: progress.unwrap_or_default(),
             steps: steps.collect(),
         }
-    }
-}
-
-fn settled_word(kind: sykli_node::events::SettledKind) -> &'static str {
-    use sykli_node::events::SettledKind;
-    match kind {
-        SettledKind::Passed => "passed",
-        SettledKind::Cached => "cached",
-        SettledKind::Failed => "failed",
-        SettledKind::Skipped => "skipped",
-        SettledKind::Cancelled => "cancelled",
-    }
-}
-
-fn outcome(outcome: RunOutcome) -> &'static str {
-    match outcome {
-        RunOutcome::Passed => "passed",
-        RunOutcome::Failed => "failed",
-        RunOutcome::TimedOut => "timed_out",
-        RunOutcome::Interrupted => "interrupted",
     }
 }
 

@@ -3,7 +3,6 @@
 
 use std::time::SystemTime;
 
-use sykli_core::policy::ConsentMode;
 use sykli_core::units::human_duration_ms;
 use sykli_node::control::api::HostView;
 use sykli_node::control::{Client, running};
@@ -26,11 +25,7 @@ pub(super) fn checks(context: &Context) -> Vec<Check> {
 fn settings(context: &Context) -> Check {
     match mesh(&context.resolved) {
         Ok(settings) => {
-            let mode = match settings.policy.mode {
-                ConsentMode::Never => "never",
-                ConsentMode::Ask => "ask",
-                ConsentMode::Policy => "policy",
-            };
+            let mode = settings.policy.mode.name();
             let listen: Vec<String> = settings.listen.iter().map(ToString::to_string).collect();
             let listen = match listen.as_slice() {
                 [] => "nothing".to_owned(),

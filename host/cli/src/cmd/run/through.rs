@@ -8,9 +8,8 @@ use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
 
-use sykli_core::machine::Mode;
 use sykli_node::control::Client;
-use sykli_node::control::api::{Reach, Submit};
+use sykli_node::control::api::Submit;
 use sykli_node::interrupt::Interrupt;
 
 use super::{conclude, timeout};
@@ -96,11 +95,7 @@ fn submit(args: &RunArgs, loaded: &Loaded) -> Result<Submit, CliError> {
         path: absolute(&loaded.at.path),
         root: absolute(&loaded.at.root),
         text: Some(loaded.source.text.clone()),
-        reach: match launch::mode(args.reach) {
-            Mode::Solo => Reach::Solo,
-            Mode::Mesh => Reach::Mesh,
-            Mode::Swarm => Reach::Swarm,
-        },
+        reach: launch::mode(args.reach).into(),
         resume: args.reach.resume,
         filter: args.filter.clone(),
         no_cache: args.no_cache,
