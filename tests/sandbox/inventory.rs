@@ -42,7 +42,7 @@ fn the_floor_of_the_benchmark_has_the_engines_settings() {
         read("runtime/src/engine/config.rs"),
         lines(&read("runtime/src/limits.rs")),
     );
-    let floor = lines(&read("tests/benches/solo/floor.rs"));
+    let floor = lines(&read("tests/benches/common/floor.rs"));
 
     let settings = engine.split("\npub(super) fn config(").nth(1).unwrap();
     let settings = settings.split("/// Whether the kernel").next().unwrap();
@@ -54,7 +54,7 @@ fn the_floor_of_the_benchmark_has_the_engines_settings() {
         .collect();
     assert!(
         missing.is_empty(),
-        "runtime/src/engine/config.rs has, tests/benches/solo/floor.rs has not: {missing:#?}"
+        "runtime/src/engine/config.rs has, tests/benches/common/floor.rs has not: {missing:#?}"
     );
 
     let engine = lines(&engine);

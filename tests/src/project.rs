@@ -64,7 +64,13 @@ impl Project {
     /// An empty project.
     #[must_use]
     pub fn new() -> Project {
-        let folder = tempfile::tempdir().expect("there is room for a temporary folder");
+        Project::below(&std::env::temp_dir())
+    }
+
+    /// An empty project in a folder of its own below another one.
+    #[must_use]
+    pub fn below(parent: &Path) -> Project {
+        let folder = tempfile::tempdir_in(parent).expect("there is room for a temporary folder");
         let path = folder.path().join("project");
         for folder in [&path, &folder.path().join("home")] {
             fs::create_dir(folder).expect("a folder can be made");

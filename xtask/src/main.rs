@@ -23,7 +23,8 @@ usage: cargo xtask CHORE
   setup         make this machine able to build task components (wasm32-wasip2)
   demo          build sykli and run examples/gallery: ends with a contact sheet
   test          every test, on a machine made ready by setup
-  bench         the benchmarks, as ratios in one run [--quick] [--json] [ROW…]; in full, writes docs/src/performance.md
+  bench         the benchmarks, as ratios in one run [--quick] [--json] [--only solo|mesh] [ROW…]; in full, writes
+                docs/src/performance.md
   profile       where a no-op task's time goes; writes docs/src/profile.md [--tasks N]
   instructions  the hot path's instructions against tests/benches/instructions.toml [--update]
   sim           the mesh in virtual time [--seeds N] [--scenario S] [--trace] [--mutants] [--rate]; --scale writes docs/src/scale.md

@@ -117,9 +117,9 @@ fn markdown(said: &Value, pictures: &[(&str, &str)]) -> String {
             .map_or_else(String::new, |(name, alt)| format!("\n![{alt}]({name})\n"))
     };
     let mut out = String::from(
-        "# Performance\n\n<!-- Written by `cargo xtask bench`: do not edit. -->\n\nWhat sandboxing a task costs, and what \
-         running many of them costs, each against its floor (the same engine with nothing of ours around it) or against \
-         what a user would pick instead. Everything on this page was measured in one run on one machine: rounds of all \
+        "# Performance\n\n<!-- Written by `cargo xtask bench`: do not edit. -->\n\nWhat sandboxing a task costs, what \
+         running many of them costs, and what it costs to have another node run them, each against its floor (the same \
+         engine, or the same network, with nothing of ours around it) or against what a user would pick instead. Everything on this page was measured in one run on one machine: rounds of all \
          sides of a row take turns and their medians are compared, so read the ratios and not the times. Run \
          `cargo xtask bench` for your own; [Where the time goes](profile.md) takes a task's time apart. No test looks at \
          time: CI counts the hot path's instructions instead (`cargo xtask instructions`).\n",

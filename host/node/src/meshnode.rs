@@ -10,7 +10,7 @@
 //! book.rs     where nodes were met             join.rs     joining a mesh
 //! ports.rs    the ports of last time
 //! permits.rs  what may be fetched by whom     run.rs      a run's side of all this
-//! status.rs   the node as it is, for people
+//! status.rs   the node as it is, for people   trail.rs    what passes between nodes, for the log
 //! ```
 //!
 //! It decides nothing: core does. One of them runs for each user's data folder, in `sykli node start` or, where none is
@@ -30,6 +30,7 @@ mod ports;
 pub(crate) mod run;
 mod serve;
 mod status;
+mod trail;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};

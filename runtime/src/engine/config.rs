@@ -4,7 +4,7 @@
 //! 64-bit and multiple memories, tail calls, threads and garbage collection are off, so that what a guest computes does not
 //! depend on the machine; NaN bits are made canonical for [`Floats::Portable`] alone, because that costs a factor of two and
 //! more on floating-point code. It never makes an engine and reads no settings of a user's. Called by
-//! [`engine`](super) alone; the benchmark's floor (`tests/benches/solo/floor.rs`) says the same once more, and a test
+//! [`engine`](super) alone; the benchmark's floor (`tests/benches/common/floor.rs`) says the same once more, and a test
 //! compares the two.
 
 use std::num::NonZeroUsize;

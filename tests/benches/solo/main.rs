@@ -11,37 +11,20 @@
     reason = "a benchmark is a program for the terminal"
 )]
 
+#[path = "../common/driver.rs"]
+mod driver;
+#[path = "../common/floor.rs"]
 mod floor;
+#[path = "../common/machine.rs"]
 mod machine;
+#[path = "../common/measure.rs"]
 mod measure;
 mod ours;
 mod peers;
+#[path = "../common/report.rs"]
 mod report;
 mod rows;
 
-use measure::Effort;
-use report::Report;
-
 fn main() {
-    let args: Vec<String> = std::env::args().skip(1).collect();
-    // `cargo test --benches` would run this as a test: it has nothing to say there.
-    if args.iter().any(|arg| arg == "--test") {
-        return;
-    }
-    if args.first().is_some_and(|arg| arg == "--part") {
-        return rows::run_part(&args[1..]);
-    }
-    let quick = args.iter().any(|arg| arg == "--quick");
-    let wanted: Vec<&String> = args.iter().filter(|arg| !arg.starts_with("--")).collect();
-    let effort = if quick { Effort::QUICK } else { Effort::FULL };
-    let machine = machine::facts();
-    let mut report = Report::new();
-    for (name, row) in rows::ALL {
-        if wanted.is_empty() || wanted.iter().any(|wanted| name.contains(wanted.as_str())) {
-            eprintln!("bench: {name}");
-            report.begin(name);
-            row(&effort, &mut report);
-        }
-    }
-    println!("{:#}", report.json(&machine, quick));
+    driver::run(&rows::ALL, rows::run_part);
 }

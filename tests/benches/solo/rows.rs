@@ -7,11 +7,7 @@ mod pool;
 mod sandbox;
 mod tasks;
 
-use crate::measure::Effort;
-use crate::report::Report;
-
-/// A row: measures something and adds it to the report.
-pub(crate) type Measure = fn(&Effort, &mut Report);
+use crate::driver::Measure;
 
 /// Every row, by the name that a filter takes.
 pub(crate) const ALL: [(&str, Measure); 12] = [

@@ -19,6 +19,7 @@ use tokio::task::AbortHandle;
 use super::guest::Guest;
 use super::owner::RunSide;
 use super::permits::Permits;
+use super::trail;
 use super::{Command, Done, Shared, node_ref};
 use crate::control::Notice;
 use crate::control::api::Counters;
@@ -233,6 +234,7 @@ impl Hub {
                 return;
             }
         };
+        trail::done(&event);
         match &event {
             Event::BundleArrived { owner: peer, key }
             | Event::BundleFailed {
@@ -338,6 +340,7 @@ impl Hub {
 
     /// A message; what is in the store of an offer's parts is found out before it is judged.
     fn received(&mut self, peer: NodeId, message: Message) {
+        trail::heard(peer, &message);
         if let Message::ToExecutor(ToExecutor::Offer(offer)) = &message {
             let named = offer.needs.blobs.iter().take(LOOKED_FOR);
             let held: Vec<_> = named

@@ -14,6 +14,7 @@ use super::Done;
 use super::hub::Hub;
 use super::hub::Question;
 use super::run::FromNode;
+use super::trail;
 use crate::control::Notice;
 use crate::transfer::What;
 
@@ -23,6 +24,7 @@ impl Hub {
             Action::Run { run, action } => self.for_run(&run, action),
             Action::Send { peer, message } => {
                 self.count(peer, &message);
+                trail::said(peer, &message);
                 // What cannot be said is said again when the peer is back; that it is gone is told by the transport.
                 let _ = self.shared.mesh.send(peer, &message);
             }
