@@ -9,6 +9,8 @@
 )]
 
 pub mod bombs;
+pub mod halt;
+pub mod handshake;
 pub mod mesh;
 mod peak;
 mod project;
