@@ -134,11 +134,26 @@ impl Roster {
         });
     }
 
-    /// An offer ended without a lease.
-    pub fn released(&mut self, peer: NodeId) {
+    /// A peer has a result of one of its leases: it has room for the next while that is taken in.
+    pub fn delivered(&mut self, peer: NodeId) {
         self.change(peer, |entry| {
-            entry.outstanding = entry.outstanding.saturating_sub(1);
+            entry.delivered = entry.delivered.saturating_add(1).min(entry.outstanding);
         });
+    }
+
+    /// A peer says that it has no room. It gets nothing until one of its leases ends or it says otherwise; where it has none
+    /// it is left alone for so many milliseconds.
+    pub fn full(&mut self, now: Tick, peer: NodeId, ms: u64) {
+        self.change(peer, |entry| {
+            if !entry.fill() {
+                entry.cool(now, ms);
+            }
+        });
+    }
+
+    /// An offer ended without a lease, or a lease that is nobody's fault; whether its result was told.
+    pub fn released(&mut self, peer: NodeId, delivered: bool) {
+        self.change(peer, |entry| entry.end(delivered));
     }
 
     /// A lease ended with a result: the peer may hold one more, up to [`MAX_HELD`], and its losses in a row are forgotten.
@@ -148,8 +163,8 @@ impl Roster {
 
     /// A lease ended without: the peer may hold half as many, at least one, and cools down for [`COOL_FIRST_MS`], doubled
     /// with each loss in a row up to [`COOL_MOST_MS`].
-    pub fn lost(&mut self, now: Tick, peer: NodeId) {
-        self.change(peer, |entry| entry.lose(now));
+    pub fn lost(&mut self, now: Tick, peer: NodeId, delivered: bool) {
+        self.change(peer, |entry| entry.lose(now, delivered));
     }
 
     /// A peer is left alone for so many milliseconds, or longer if it already is.

@@ -28,8 +28,12 @@ pub struct Entry {
     pub beacon: Option<Beacon>,
     /// Offers and leases that it has.
     pub outstanding: u32,
+    /// Of those, how many it has delivered: their results are being taken in here, and occupy nothing there.
+    pub delivered: u32,
     /// How many it may have.
     pub may_hold: u32,
+    /// How many it would run at once, by its last word about it.
+    room: u32,
     /// Left alone until then; in the past where it is not.
     pub cooling_until: Tick,
     /// When its connection went, while it has none.
@@ -65,7 +69,9 @@ impl Entry {
             trusted: false,
             beacon: None,
             outstanding: 0,
+            delivered: 0,
             may_hold: 1,
+            room: 0,
             cooling_until: Tick(0),
             away_since: None,
             kept: 0,
@@ -147,20 +153,46 @@ impl Entry {
             return Told::Stale;
         }
         self.restarted = false;
+        // What runs there of this node's was not free when it said so.
+        self.room = beacon.free.saturating_add(self.occupied());
         self.beacon = Some(beacon);
         self.hear(now);
         Told::New
     }
 
-    pub(super) fn keep(&mut self) {
+    /// Of the leases that it has, how many occupy it.
+    fn occupied(&self) -> u32 {
+        self.outstanding.saturating_sub(self.delivered)
+    }
+
+    /// Whether it has room for one more, as far as it has said.
+    #[must_use]
+    pub fn has_room(&self) -> bool {
+        self.occupied() < self.room
+    }
+
+    /// It says that it has none: until one of those that it has ends, or it says otherwise. False where it has none of this
+    /// node's, so that the former will not come.
+    pub(super) fn fill(&mut self) -> bool {
+        self.room = self.occupied();
+        self.room > 0
+    }
+
+    pub(super) fn end(&mut self, delivered: bool) {
         self.outstanding = self.outstanding.saturating_sub(1);
+        let left = self.delivered.saturating_sub(u32::from(delivered));
+        self.delivered = left.min(self.outstanding);
+    }
+
+    pub(super) fn keep(&mut self) {
+        self.end(true);
         self.may_hold = self.may_hold.saturating_add(1).min(MAX_HELD);
         self.kept = self.kept.saturating_add(1);
         self.losses_in_a_row = 0;
     }
 
-    pub(super) fn lose(&mut self, now: Tick) {
-        self.outstanding = self.outstanding.saturating_sub(1);
+    pub(super) fn lose(&mut self, now: Tick, delivered: bool) {
+        self.end(delivered);
         self.may_hold = (self.may_hold / 2).max(1);
         self.losses = self.losses.saturating_add(1);
         let doublings = self.losses_in_a_row.min(16);
@@ -195,11 +227,9 @@ impl Entry {
 
     /// Whether it would take a task now.
     pub(super) fn is_available(&self) -> bool {
-        let room = self
-            .beacon
-            .as_ref()
-            .is_some_and(|told| !told.paused && told.free > self.outstanding);
-        room && self.connected && !self.cooling && self.outstanding < self.may_hold
+        let open = self.beacon.as_ref().is_some_and(|told| !told.paused);
+        let earned = self.outstanding < self.may_hold;
+        open && self.has_room() && self.connected && !self.cooling && earned
     }
 
     /// Whether it has tasks that wait.
@@ -237,6 +267,9 @@ impl Entry {
         }
         if self.connected && self.away_since.is_some() {
             return Err("a connected peer is away");
+        }
+        if self.delivered > self.outstanding {
+            return Err("more is delivered than was given");
         }
         let interval_fits = match self.tick_ms() {
             None => self.interval_ms == 0,

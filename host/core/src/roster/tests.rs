@@ -124,10 +124,48 @@ fn a_peer_holds_only_the_leases_that_it_has_earned() {
     assert_eq!(candidates(&mut roster, 0), [id(0)]);
     roster.granted(id(0));
     assert_eq!(candidates(&mut roster, 0), []);
-    roster.released(id(0));
+    roster.released(id(0), false);
     assert_eq!(candidates(&mut roster, 0), [id(0)]);
     let entry = roster.get(id(0)).unwrap();
     assert_eq!((entry.outstanding, entry.may_hold, entry.kept), (1, 2, 1));
+}
+
+#[test]
+fn a_peer_has_room_by_its_last_word_and_for_each_lease_that_it_delivers() {
+    let mut roster = mesh(1);
+    for _ in 0..4 {
+        roster.granted(id(0));
+        roster.kept(id(0));
+    }
+    let told = |sequence, free| Beacon {
+        free,
+        ..beacon(id(0), sequence)
+    };
+    roster.beacon(Tick(0), told(8, 2));
+    roster.granted(id(0));
+    roster.granted(id(0));
+    assert_eq!(candidates(&mut roster, 0), [], "two were free");
+    // Both run when it says that none is free: it has room for those two.
+    roster.beacon(Tick(0), told(9, 0));
+    roster.delivered(id(0));
+    assert_eq!(candidates(&mut roster, 0), [id(0)], "one is free again");
+    roster.granted(id(0));
+    roster.kept(id(0));
+    assert_eq!(candidates(&mut roster, 0), []);
+    // Somebody else has taken its other slot.
+    roster.released(id(0), false);
+    roster.full(Tick(0), id(0), 5_000);
+    assert_eq!(candidates(&mut roster, 0), []);
+    roster.delivered(id(0));
+    assert_eq!(candidates(&mut roster, 0), [id(0)]);
+    roster.granted(id(0));
+    roster.kept(id(0));
+    roster.released(id(0), false);
+    roster.full(Tick(0), id(0), 5_000);
+    roster.beacon(Tick(1), told(10, 1));
+    assert_eq!(candidates(&mut roster, 4_999), [], "it has none of ours");
+    assert_eq!(candidates(&mut roster, 5_000), [id(0)]);
+    roster.sanity_check().unwrap();
 }
 
 #[test]
@@ -139,7 +177,7 @@ fn a_share_of_leases_grows_by_one_to_its_bound_and_halves_with_a_loss() {
     }
     assert_eq!(roster.get(id(0)).unwrap().may_hold, MAX_HELD);
     for expected in [32, 16, 8, 4, 2, 1, 1] {
-        roster.lost(Tick(0), id(0));
+        roster.lost(Tick(0), id(0), false);
         assert_eq!(roster.get(id(0)).unwrap().may_hold, expected);
     }
     assert_eq!(roster.get(id(0)).unwrap().losses, 7);
@@ -151,13 +189,13 @@ fn a_cool_down_doubles_with_each_loss_in_a_row_and_begins_anew_after_a_kept_leas
     let mut roster = mesh(1);
     let mut now = Tick(0);
     for seconds in [5, 10, 20, 40, 80, 160, 320, 600, 600] {
-        roster.lost(now, id(0));
+        roster.lost(now, id(0), false);
         let until = roster.get(id(0)).unwrap().cooling_until;
         assert_eq!(until, now.after_ms(seconds * 1000));
         now = until;
     }
     roster.kept(id(0));
-    roster.lost(now, id(0));
+    roster.lost(now, id(0), false);
     let until = roster.get(id(0)).unwrap().cooling_until;
     assert_eq!(until, now.after_ms(COOL_FIRST_MS));
 }
@@ -398,7 +436,7 @@ fn what_is_said_of_unknown_peers_changes_nothing() {
     roster.capabilities(id(1), capabilities(false));
     roster.link(id(1), Link::default());
     roster.granted(id(1));
-    roster.lost(Tick(0), id(1));
+    roster.lost(Tick(0), id(1), false);
     roster.cool(Tick(0), id(1), 5);
     assert_eq!(roster.iter().count(), 0);
     roster.sanity_check().unwrap();
@@ -413,9 +451,11 @@ enum Op {
     Described(u32, u64),
     Told(u32, u64, u32, u32, bool),
     Granted(u32),
-    Released(u32),
+    Released(u32, bool),
+    Delivered(u32),
+    Full(u32, u64),
     Kept(u32),
-    Lost(u32),
+    Lost(u32, bool),
     Cooled(u32, u64),
     Learned(u32, u8),
     Expelled(u32),
@@ -434,11 +474,13 @@ fn any_op() -> impl Strategy<Value = Op> {
         6 => (peer(), 0u64..20, 0u32..4, 0u32..3, any::<bool>())
             .prop_map(|(p, s, f, q, z)| Op::Told(p, s, f, q, z)),
         3 => peer().prop_map(Op::Granted),
-        1 => peer().prop_map(Op::Released),
+        1 => (peer(), any::<bool>()).prop_map(|(p, done)| Op::Released(p, done)),
         2 => peer().prop_map(Op::Kept),
-        1 => peer().prop_map(Op::Lost),
+        1 => (peer(), any::<bool>()).prop_map(|(p, done)| Op::Lost(p, done)),
         1 => (peer(), 0u64..5_000).prop_map(|(p, ms)| Op::Cooled(p, ms)),
         1 => (peer(), any::<u8>()).prop_map(|(p, b)| Op::Learned(p, b)),
+        2 => peer().prop_map(Op::Delivered),
+        1 => (peer(), 0u64..5_000).prop_map(|(p, ms)| Op::Full(p, ms)),
         1 => (0u32..60).prop_map(Op::Expelled),
         3 => (0usize..15).prop_map(Op::Sampled),
         2 => Just(Op::Asked),
@@ -472,9 +514,11 @@ fn perform(roster: &mut Roster, now: Tick, rng: &mut Rng, op: Op) {
             let _ = roster.beacon(now, told);
         }
         Op::Granted(p) => roster.granted(id(p)),
-        Op::Released(p) => roster.released(id(p)),
+        Op::Released(p, done) => roster.released(id(p), done),
+        Op::Delivered(p) => roster.delivered(id(p)),
+        Op::Full(p, ms) => roster.full(now, id(p), ms),
         Op::Kept(p) => roster.kept(id(p)),
-        Op::Lost(p) => roster.lost(now, id(p)),
+        Op::Lost(p, done) => roster.lost(now, id(p), done),
         Op::Cooled(p, ms) => roster.cool(now, id(p), ms),
         Op::Learned(p, blob) => roster.learned_blob(id(p), Digest([blob; 32])),
         Op::Expelled(p) => roster.expel(id(p)),
@@ -486,7 +530,7 @@ fn perform(roster: &mut Roster, now: Tick, rng: &mut Rng, op: Op) {
 /// A candidate by its public fields alone.
 fn is_candidate(now: Tick, entry: &Entry) -> bool {
     let told = entry.beacon.as_ref();
-    let room = told.is_some_and(|told| !told.paused && told.free > entry.outstanding);
+    let room = entry.has_room() && told.is_some_and(|told| !told.paused);
     let earned = entry.outstanding < entry.may_hold;
     entry.connected && room && earned && entry.cooling_until <= now
 }

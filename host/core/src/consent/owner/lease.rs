@@ -75,6 +75,11 @@ impl Lease {
         )
     }
 
+    /// Whether its peer has told its result, which is being taken in.
+    pub(super) fn is_delivered(&self) -> bool {
+        self.is_closing() || matches!(self.state, LeaseState::Fetching(_))
+    }
+
     /// Whether it still counts as one of the peer's outstanding leases.
     pub(super) fn is_outstanding(&self) -> bool {
         self.state != LeaseState::Ended

@@ -351,14 +351,20 @@ impl Owner {
     /// The outputs are wanted; where a lost connection ended that, wanted again.
     fn fetch(&mut self, desk: &mut Desk<'_>, peer: NodeId, key: &LeaseKey, claim: Box<Claim>) {
         let until = settle::fetch_until(desk, peer, claim.output_bytes);
-        self.leases.update(key, |lease| {
+        let first = self.leases.update(key, |lease| {
+            let first = !lease.is_delivered();
             // The end is set when the result is first told of: fetching it again moves nothing.
-            if !matches!(lease.state, LeaseState::Fetching(_)) {
+            if first {
                 lease.hard = until;
             }
             lease.state = LeaseState::Fetching(claim.clone());
             lease.until = until.min(lease.hard);
+            first
         });
+        if first == Some(true) {
+            desk.roster.delivered(peer);
+            self.look = true;
+        }
         let cap = desk.cap(peer);
         desk.act(Action::FetchOutputs {
             peer,
@@ -404,13 +410,18 @@ impl Owner {
     /// Leases of before a restart were taken up when the roster did not know their peer: they count all the same.
     fn count_again(&self, desk: &mut Desk<'_>, peer: NodeId) {
         let keys = self.leases.of_peer(peer);
-        let held = keys
-            .iter()
-            .filter(|key| self.leases.get(key).is_some_and(Lease::is_outstanding))
-            .count();
-        let counted = desk.roster.get(peer).map_or(0, |entry| entry.outstanding);
-        for _ in usize::try_from(counted).unwrap_or(usize::MAX)..held {
+        let leases: Vec<&Lease> = keys.iter().filter_map(|key| self.leases.get(key)).collect();
+        let count = |which: fn(&Lease) -> bool| {
+            let so_many = leases.iter().filter(|lease| which(lease)).count();
+            u32::try_from(so_many).unwrap_or(u32::MAX)
+        };
+        let entry = desk.roster.get(peer);
+        let (held, done) = entry.map_or((0, 0), |entry| (entry.outstanding, entry.delivered));
+        for _ in held..count(Lease::is_outstanding) {
             desk.roster.granted(peer);
+        }
+        for _ in done..count(Lease::is_delivered) {
+            desk.roster.delivered(peer);
         }
     }
 

@@ -224,7 +224,7 @@ impl Owner {
                 continue;
             };
             if lease.is_outstanding() {
-                desk.roster.released(lease.peer);
+                desk.roster.released(lease.peer, lease.is_delivered());
             }
             self.dismiss(desk, &lease, &key);
             desk.forget(Forget::Offered { key });
@@ -324,7 +324,7 @@ impl Owner {
         if self.leases.remove(key).is_none() {
             return;
         }
-        desk.roster.released(peer);
+        desk.roster.released(peer, false);
         desk.act(Action::StopTransfer {
             peer,
             key: key.clone(),
@@ -377,9 +377,12 @@ impl Owner {
         if self.leases.remove(key).is_none() {
             return;
         }
-        desk.roster.released(peer);
+        desk.roster.released(peer, false);
         desk.forget(Forget::Offered { key: key.clone() });
-        if !faulty!(desk.faults, NoCoolDown) {
+        if matches!(reason, Reason::MaxConcurrent { .. }) {
+            // It says nothing about the task: the peer has it when it has room.
+            desk.roster.full(desk.now, peer, PEER_COOL_DOWN_MS);
+        } else if !faulty!(desk.faults, NoCoolDown) {
             if reason.is_about_peer() || *reason == Reason::NoAnswer {
                 desk.roster.cool(desk.now, peer, PEER_COOL_DOWN_MS);
             }
@@ -406,10 +409,10 @@ impl Owner {
         let consented = lease.is_held();
         let current = lease.current;
         if consented {
-            desk.roster.lost(desk.now, peer);
+            desk.roster.lost(desk.now, peer, lease.is_delivered());
             self.note(desk, key, peer, StepKind::Lost { why, after_ms });
         } else {
-            desk.roster.released(peer);
+            desk.roster.released(peer, lease.is_delivered());
         }
         desk.act(Action::StopTransfer {
             peer,

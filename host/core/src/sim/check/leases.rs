@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{Check, Held, Invariant, refusal};
 use crate::consent::{Claim, Offer, ToExecutor, ToOwner};
 use crate::id::{LeaseKey, NodeId, RunId, TaskId};
+use crate::policy::Reason;
 
 /// Restated: how often a task may be accepted, until it stays.
 const MOST_MOVES: u32 = 3;
@@ -180,6 +181,11 @@ impl Check {
                 (entry.stage, entry.since) = (Stage::Held, now);
                 self.moved(node, key);
             }
+            // That it is full says nothing of the task.
+            ToOwner::Decline {
+                reason: Reason::MaxConcurrent { .. },
+                ..
+            } if entry.stage == Stage::Offered => drop(self.leases.end(node, key)),
             ToOwner::Decline { .. } if entry.stage == Stage::Offered => {
                 self.refuses(node, peer, key)
             }
