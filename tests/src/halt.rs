@@ -154,6 +154,19 @@ impl Halting {
         })
     }
 
+    /// The same, or until it ends.
+    ///
+    /// # Panics
+    /// Where a long time passes without either.
+    #[track_caller]
+    pub fn logged_or_ended(&self, from: usize, part: &str) {
+        self.said.wait(part, |now| {
+            let mut lines = now.log.iter().skip(from);
+            let there = lines.any(|line| line.contains(part));
+            (there || now.ended == 2).then_some(())
+        });
+    }
+
     /// The same for its standard output.
     ///
     /// # Panics
