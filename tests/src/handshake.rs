@@ -297,20 +297,32 @@ pub fn ends(log: &[String]) -> BTreeMap<String, usize> {
     ends
 }
 
+/// The leases that lines with one of these words are about.
+fn leases(log: &[String], words: &[&str]) -> BTreeSet<String> {
+    let lines = log.iter();
+    let about = lines.filter(|line| words.iter().any(|word| line.contains(word)));
+    about
+        .filter_map(|line| key(line))
+        .map(str::to_owned)
+        .collect()
+}
+
+/// Instances whose guest ended, and of which nothing was told after that: perhaps nothing was kept either.
+#[must_use]
+pub fn untold(log: &[String]) -> BTreeSet<String> {
+    let told = leases(log, &["said completed"]);
+    let untold = leases(log, &["ran guest"]).into_iter();
+    let untold = untold.filter(|key| !told.contains(key));
+    untold
+        .filter_map(|key| key.split('#').next().map(str::to_owned))
+        .collect()
+}
+
 /// Leases whose result was told, and of which the owner did not say what became of it.
 #[must_use]
 pub fn undelivered(log: &[String]) -> BTreeSet<String> {
-    let with = |words: &[&str]| -> BTreeSet<String> {
-        let lines = log
-            .iter()
-            .filter(|line| words.iter().any(|word| line.contains(word)));
-        lines
-            .filter_map(|line| key(line))
-            .map(str::to_owned)
-            .collect()
-    };
-    let answered = with(&["heard acked", "heard settled"]);
-    let told = with(&["said completed"]);
+    let answered = leases(log, &["heard acked", "heard settled"]);
+    let told = leases(log, &["said completed"]);
     told.difference(&answered).cloned().collect()
 }
 
