@@ -192,6 +192,12 @@ impl Roster {
         self.index.available.sample(rng, n)
     }
 
+    /// Whether a peer would take one more task now: what makes it one of the [`Roster::candidates`].
+    #[must_use]
+    pub fn is_available(&self, peer: NodeId) -> bool {
+        self.get(peer).is_some_and(Entry::is_available)
+    }
+
     /// The node to ask for work: of two chosen by chance among those that are known to have queued tasks, the one with more
     /// of them per slot. Connected or not, but not cooling, and not hidden and away, where nobody can ask.
     ///

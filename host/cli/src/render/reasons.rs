@@ -157,6 +157,9 @@ fn sentence(reason: &Reason, node: &str) -> String {
         Reason::NotWorthIt => "moving it would take longer than running it here".to_owned(),
         Reason::NoAnswer => format!("{node} did not answer in time"),
         Reason::DiskFull => format!("{node} has no disk space left"),
+        Reason::NoRoom => {
+            format!("{node} has no room for others' tasks: it is busy, or takes none at all")
+        }
     }
 }
 
@@ -221,6 +224,9 @@ fn hint(reason: &Reason, node: &str) -> Option<String> {
                 .to_owned()
         }
         Reason::DiskFull => format!("free some space on {node}, as with `sykli cache gc`"),
+        Reason::NoRoom => format!(
+            "`sykli node status` on {node} shows what it runs, and its `consent.mode`: \"never\" unless its user says otherwise"
+        ),
         Reason::LeaseCap { .. }
         | Reason::Draining
         | Reason::MovedTooOften

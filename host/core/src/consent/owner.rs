@@ -17,14 +17,15 @@
 //! - A peer that lost or declined a task is not offered it while it cools down; after two losses a task stays here where
 //!   it can; it moves at most [`MAX_MOVES`] times; after faults of the host on three nodes it fails.
 //!
-//! Routes to its parts: `place` decides where ready tasks go, `double` when a second attempt begins, `messages` what is
-//! believed, `settle` ends leases, `lease` holds the table.
+//! Routes to its parts: `place` decides where ready tasks go, `room` says which peers were not asked, `double` when a
+//! second attempt begins, `messages` what is believed, `settle` ends leases, `lease` holds the table.
 //! Called by [`crate::machine`]; performs nothing.
 
 mod double;
 mod lease;
 mod messages;
 mod place;
+mod room;
 mod settle;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -150,6 +151,8 @@ pub struct Owner {
     unfinished: BTreeSet<RunId>,
     /// Something has changed that may let a ready task go elsewhere.
     look: bool,
+    /// Ready tasks have waited for a while.
+    waited: bool,
     /// When to look again, because something cools down or waits.
     look_at: Option<Tick>,
     /// No offers before: the disk was full.
@@ -499,9 +502,12 @@ impl Owner {
             return;
         }
         let steps = own.steps.entry(key.task).or_default();
-        let again = steps
-            .last()
-            .is_some_and(|last| last.peer == peer && last.what == what);
+        // What keeps a task from a peer is found again at each look.
+        let before = match what {
+            StepKind::NotOffered(_) => steps.iter().rev().find(|step| step.peer == peer),
+            _ => steps.last().filter(|last| last.peer == peer),
+        };
+        let again = before.is_some_and(|before| before.what == what);
         if steps.len() >= MAX_STEPS || again {
             return;
         }
@@ -536,6 +542,7 @@ impl Owner {
         if self.look_at.is_some_and(|at| at <= desk.now) {
             self.look_at = None;
             self.look = true;
+            self.waited = true;
         }
     }
 

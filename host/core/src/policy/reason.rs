@@ -38,6 +38,7 @@ impl Reason {
             Reason::NotWorthIt => "not-worth-it",
             Reason::NoAnswer => "no-answer",
             Reason::DiskFull => "disk-full",
+            Reason::NoRoom => "no-room",
         }
     }
 
@@ -55,7 +56,8 @@ impl Reason {
             | Reason::Metered
             | Reason::Paused
             | Reason::Draining
-            | Reason::DiskFull => true,
+            | Reason::DiskFull
+            | Reason::NoRoom => true,
             Reason::LabelMissing { .. }
             | Reason::LabelNotAsked { .. }
             | Reason::MemoryBelow { .. }
@@ -115,6 +117,7 @@ impl fmt::Display for Reason {
             Reason::NotWorthIt => "would take longer to move than to run here",
             Reason::NoAnswer => "did not answer in time",
             Reason::DiskFull => "has no disk space left",
+            Reason::NoRoom => "has no room for foreign tasks now",
         };
         f.write_str(plain)
     }

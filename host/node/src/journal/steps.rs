@@ -181,7 +181,8 @@ fn particulars(reason: &Reason) -> Value {
         | Reason::CoolingDown
         | Reason::NotWorthIt
         | Reason::NoAnswer
-        | Reason::DiskFull => json!([code]),
+        | Reason::DiskFull
+        | Reason::NoRoom => json!([code]),
     }
 }
 
@@ -245,6 +246,7 @@ fn reason_of(values: &[Value]) -> Option<Reason> {
         "not-worth-it" => Reason::NotWorthIt,
         "no-answer" => Reason::NoAnswer,
         "disk-full" => Reason::DiskFull,
+        "no-room" => Reason::NoRoom,
         _ => return None,
     })
 }
@@ -289,6 +291,7 @@ mod tests {
             Reason::NotWorthIt,
             Reason::NoAnswer,
             Reason::DiskFull,
+            Reason::NoRoom,
         ]
     }
 

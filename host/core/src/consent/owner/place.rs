@@ -17,11 +17,11 @@ use crate::run::{self, Failure};
 use crate::time::Tick;
 
 /// Ready tasks that are looked at for one decision.
-const SCAN: usize = 32;
+pub(super) const SCAN: usize = 32;
 /// Ready tasks that are looked at for a slot here: those before it may all ask for other nodes.
 const SCAN_HERE: usize = 1024;
 /// Idle peers that are compared for one task.
-const PEERS: usize = 8;
+pub(super) const PEERS: usize = 8;
 /// When ready tasks are looked at again because something cools down, in milliseconds.
 const LOOK_AGAIN_MS: u64 = 2_000;
 /// A peer that asked in vain asks again after this, in milliseconds, at the earliest.
@@ -48,6 +48,9 @@ impl Owner {
         if self.look {
             self.look = false;
             self.dispatch(desk);
+            if std::mem::take(&mut self.waited) {
+                self.note_no_room(desk);
+            }
             self.mind_homeless(desk);
         }
         self.double(desk, foreign);
@@ -132,11 +135,7 @@ impl Owner {
             if !self.offer(desk, run, task, peer, (missing, false)) {
                 return true;
             }
-            peers.retain(|peer| {
-                desk.roster
-                    .get(*peer)
-                    .is_some_and(|entry| entry.outstanding < entry.may_hold)
-            });
+            peers.retain(|peer| desk.roster.is_available(*peer));
         }
         true
     }
@@ -177,7 +176,7 @@ impl Owner {
     }
 
     /// Whether a ready task may go to a peer; what that lacks of it. `place`: how many wait before it; whether it asked.
-    fn may_offer(
+    pub(super) fn may_offer(
         &self,
         desk: &Desk<'_>,
         peer: NodeId,

@@ -160,6 +160,46 @@ fn moving_that_costs_more_than_waiting() {
     });
 }
 
+/// What is kept for people of a task that has waited for a peer that is passed over.
+fn passed_over(expected: &Reason, host: HostState, change: impl FnOnce(&mut [Setup])) {
+    let mut pair = Pair::of([ProfileKind::Lan; 2], |setups, _| change(setups));
+    pair.event(EXECUTOR, Event::Host(host));
+    pair.begin(Way::Dispatch);
+    pair.pass(1_000);
+    let seen = |pair: &Pair| -> Vec<StepKind> {
+        let steps = pair.machines[OWNER].steps(&run_id(), TaskId(1)).iter();
+        steps.map(|step| step.what.clone()).collect()
+    };
+    assert_eq!(seen(&pair), [], "most have room again soon");
+    pair.pass(60_000);
+    assert_eq!(seen(&pair), [StepKind::NotOffered(expected.clone())]);
+    assert_eq!(pair.lines(), ["owner: runs 0#1 here"]);
+}
+
+#[test]
+fn a_peer_that_takes_nothing_is_told_of_once_a_task_has_waited() {
+    passed_over(&Reason::NoRoom, calm(), |setups| {
+        setups[EXECUTOR].policy.mode = ConsentMode::Never;
+    });
+}
+
+#[test]
+fn so_is_one_that_is_paused() {
+    let paused = HostState {
+        paused: true,
+        ..calm()
+    };
+    passed_over(&Reason::Paused, paused, |_| {});
+}
+
+#[test]
+fn what_would_keep_a_task_from_a_peer_in_any_case_is_told_instead() {
+    passed_over(&Reason::StealingDisabled, calm(), |setups| {
+        setups[EXECUTOR].profile.stealing = Stealing::Disabled;
+        setups[EXECUTOR].capabilities.stealing = Stealing::Disabled;
+    });
+}
+
 #[test]
 fn a_stranger_gets_no_task_with_grants() {
     let mut pair = Pair::of([ProfileKind::Lan; 2], |_, needs| {
@@ -191,6 +231,20 @@ fn a_peer_that_has_earned_one_lease_gets_one() {
     pair.release("guest");
     pair.hold.insert("guest");
     assert!(offers(&mut pair) >= 2);
+}
+
+#[test]
+fn a_peer_is_offered_no_more_than_it_has_room_for_however_much_it_has_earned() {
+    let mut pair = Pair::of([ProfileKind::Lan; 2], |_, _| {});
+    pair.tasks = 40;
+    pair.begin(Way::Dispatch);
+    pair.release("local");
+    assert_eq!(pair.settled.len(), 40, "{:?}", pair.log);
+    let lines = pair.lines();
+    assert!(
+        !lines.iter().any(|line| line.contains("Decline")),
+        "{lines:?}"
+    );
 }
 
 /// The executor says that it lost the task's current attempt.

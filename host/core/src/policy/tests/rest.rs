@@ -114,6 +114,7 @@ fn every_reason() -> Vec<Reason> {
         Reason::NotWorthIt,
         Reason::NoAnswer,
         Reason::DiskFull,
+        Reason::NoRoom,
     ]
 }
 
@@ -136,7 +137,7 @@ fn every_reason_has_a_name_and_a_fragment_of_its_own() {
 }
 
 #[test]
-fn ten_reasons_are_about_the_peer_as_a_whole() {
+fn eleven_reasons_are_about_the_peer_as_a_whole() {
     let about: Vec<&str> = every_reason()
         .iter()
         .filter(|reason| reason.is_about_peer())
@@ -154,7 +155,8 @@ fn ten_reasons_are_about_the_peer_as_a_whole() {
             "metered",
             "paused",
             "draining",
-            "disk-full"
+            "disk-full",
+            "no-room"
         ]
     );
 }

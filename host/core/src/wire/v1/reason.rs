@@ -7,7 +7,7 @@ use crate::policy::Reason;
 use crate::wire::WireError;
 
 /// The greatest code that is known here; all below it are taken.
-pub(super) const LAST: u64 = 24;
+pub(super) const LAST: u64 = 25;
 
 /// A reason's argument.
 enum Arg<'r> {
@@ -45,6 +45,7 @@ fn parts(reason: &Reason) -> (u64, Vec<Arg<'_>>) {
         Reason::NotWorthIt => (22, vec![]),
         Reason::NoAnswer => (23, vec![]),
         Reason::DiskFull => (24, vec![]),
+        Reason::NoRoom => (25, vec![]),
     }
 }
 
@@ -121,6 +122,7 @@ fn plain(code: u64) -> Option<Reason> {
         22 => Reason::NotWorthIt,
         23 => Reason::NoAnswer,
         24 => Reason::DiskFull,
+        25 => Reason::NoRoom,
         _ => return None,
     })
 }

@@ -87,6 +87,7 @@ pub(super) fn reasons() -> Vec<Reason> {
         Reason::NotWorthIt,
         Reason::NoAnswer,
         Reason::DiskFull,
+        Reason::NoRoom,
     ]
 }
 
