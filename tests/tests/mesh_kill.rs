@@ -148,3 +148,31 @@ fn a_run_whose_executor_is_killed_at_any_step_completes() {
     let executor = start_node(&scene.executor, None);
     all_delivered(&scene, &executor, &logs);
 }
+
+#[test]
+fn a_run_whose_owner_is_a_node_that_is_killed_is_resumed_by_the_next_one() {
+    let mut scene = Scene::new();
+    let executor = start_node(&scene.executor, None);
+    let own = STEPS.into_iter().filter(|step| step.by == Role::Owner);
+    for step in own.filter(|step| !step.long) {
+        println!("{step:?}");
+        scene.next(false);
+        let from = executor.log().len();
+        let mut node = start_node(&scene.owner, Some(step.line));
+        // It is handed to the node that is there, and shown from what that tells.
+        let mut run = start_run(&scene.owner, &[], None);
+        node.halted();
+        node.kill();
+        let status = run.ended();
+        assert!(!status.success(), "{step:?}: {}", run.text());
+        let before = Told::of(&run.out());
+        let _next = start_node(&scene.owner, None);
+        let told = scene.finish(&["--resume"]);
+        told.check(scene.owner.project(), scene.version, &before);
+        let log = executor.log().split_off(from);
+        let (ends, log) = (ends(&log), log.join("\n"));
+        let once = ends.len() == 2 && ends.values().all(|times| *times == 1);
+        assert!(once, "{step:?}: {ends:?}\n{log}");
+    }
+    all_delivered(&scene, &executor, &[]);
+}
