@@ -10,12 +10,15 @@ use libp2p::core::transport::Boxed;
 use libp2p::core::transport::timeout::TransportTimeout;
 use libp2p::core::upgrade::Version;
 use libp2p::identity::Keypair;
-use libp2p::{PeerId, Swarm, Transport, dns, noise, quic, relay, swarm, tcp, yamux};
+use libp2p::{PeerId, Swarm, Transport, dns, noise, relay, swarm, tcp, yamux};
 
 use super::MeshConfig;
 use super::behaviour::{Outer, behaviour};
+use super::doors::{Doors, Porch};
 use super::error::MeshError;
-use super::limits::{NEGOTIATING, QUIC_CONNECTION_BYTES, QUIC_STREAM_BYTES, Timing};
+use super::leash::Leashes;
+use super::limits::{NEGOTIATING, Timing};
+use super::quic::Quic;
 use super::shared::Shared;
 
 type Connections = Boxed<(PeerId, StreamMuxerBox)>;
@@ -37,16 +40,20 @@ pub(super) fn build(
         .authenticate(noise(&config.identity)?)
         .multiplex(mux.clone())
         .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer)));
-    let direct = named(|| direct(config, timing, mux.clone()))?;
+    let (doors, porch) = Doors::new(config.limits.clone(), Arc::clone(shared));
+    let direct = named(|| direct(config, timing, mux.clone(), &porch))?;
     let transport = relayed
         .or_transport(direct)
         .map(|either, _| either.into_inner());
-    // A handshake, ours or an outsider's, that takes longer than this is given up.
-    let transport = TransportTimeout::new(transport, timing.dial).boxed();
-    let behaviour = behaviour(config, timing, shared, relay_client)?;
+    // A handshake that takes longer is given up: an own one by the own profile; an outsider may have any.
+    let transport = TransportTimeout::with_ingoing_timeout(transport, timing.longest.dial);
+    let transport = TransportTimeout::with_outgoing_timeout(transport, timing.dial).boxed();
+    let behaviour = behaviour(config, timing, doors, relay_client)?;
     let settings = swarm::Config::with_tokio_executor()
         .with_idle_connection_timeout(timing.idle)
         .with_max_negotiating_inbound_streams(NEGOTIATING)
+        // Whoever opens a stream names its only protocol and goes on: no round trip before the first word.
+        .with_substream_upgrade_protocol_override(Version::V1Lazy)
         .with_notify_handler_buffer_size(NonZeroUsize::MIN.saturating_add(15))
         .with_per_connection_event_buffer_size(8);
     Ok(Swarm::new(transport, behaviour, own, settings))
@@ -56,21 +63,25 @@ fn direct(
     config: &MeshConfig,
     timing: Timing,
     mux: yamux::Config,
+    porch: &Porch,
 ) -> Result<Connections, MeshError> {
+    let leashes = Leashes::default();
+    let greeted = leashes.clone();
     let tcp = tcp::tokio::Transport::new(tcp::Config::default().nodelay(true))
+        .map(move |stream, point| leashes.put(stream, &point))
         .upgrade(Version::V1Lazy)
         .authenticate(noise(&config.identity)?)
         .multiplex(mux)
-        .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer)));
-    let mut settings = quic::Config::new(&config.identity);
-    settings.handshake_timeout = timing.dial;
-    settings.max_idle_timeout = u32::try_from(timing.idle.as_millis()).unwrap_or(u32::MAX);
-    settings.keep_alive_interval = timing.idle / 4;
-    settings.max_concurrent_stream_limit = u32::try_from(config.limits.streams).unwrap_or(u32::MAX);
-    settings.max_stream_data = QUIC_STREAM_BYTES;
-    settings.max_connection_data = QUIC_CONNECTION_BYTES;
-    let quic = quic::tokio::Transport::new(settings)
-        .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer)));
+        .map(move |(peer, muxer), point| {
+            (peer, StreamMuxerBox::new(greeted.streams(muxer, &point)))
+        });
+    let quic = Quic::new(
+        &config.identity,
+        timing,
+        config.limits.streams,
+        porch.clone(),
+    )?
+    .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer)));
     Ok(quic
         .or_transport(tcp)
         .map(|either, _| either.into_inner())

@@ -44,13 +44,19 @@ pub async fn fetch<S: AsyncRead + AsyncWrite + Unpin + Send>(
     progress: &(dyn Fn(u64) + Sync),
 ) -> Result<Fetched, TransferError> {
     let mut pace = Pace::new(bounds.stall);
-    let mut frame = Vec::new();
-    Ask::Request(request).encode(&mut frame);
-    pace.write(&mut stream, &frame).await?;
+    let mut first = Vec::new();
+    Ask::Request(request).encode(&mut first);
     let receiver = Receiver::new(store.clone(), root, bounds.raw_cap);
     let mut hands = Hands::new(receiver, budget.clone());
     let mut inbox = Inbox::new(bounds.cap);
-    let outcome = pull(&mut stream, &mut pace, &mut hands, &mut inbox, progress).await;
+    let pulled = async {
+        // What is lacking is found out first, so that the request and the first wants are said in one breath.
+        hands.work_on(&mut inbox);
+        first.extend(hands.finish().await?);
+        pace.write(&mut stream, &first).await?;
+        pull(&mut stream, &mut pace, &mut hands, &mut inbox, progress).await
+    };
+    let outcome = pulled.await;
     // What the peer said last explains an end better than that the stream ended.
     match (outcome, hands.settle().await) {
         (Ok(()), _) => Ok(Fetched { bytes: inbox.flown }),
@@ -270,7 +276,9 @@ impl Hands {
     /// Waits for the work under way, and lets go of everything.
     async fn settle(&mut self) -> Result<(), TransferError> {
         let finished = self.finish().await;
-        if let Some((receiver, _)) = self.free.take() {
+        if let Some((receiver, _)) = self.free.take()
+            && !receiver.is_done()
+        {
             // It may have files to shorten or to remove.
             let _ = spawn_blocking(move || drop(receiver)).await;
         }

@@ -1,6 +1,8 @@
 //! Whether compressing pays on this link: it does where the link is slower than the compressor.
 //!
-//! Both rates are measured as the transfer goes: what a byte costs to compress, and what a byte costs to get rid of.
+//! Both rates are measured as the transfer goes: what a byte costs to compress, and what a byte costs to get rid of. The
+//! first has to be clearly less: the other end must unpack it, and where both ends are short of processors rather than of
+//! bandwidth, compressing takes from what the link is slow for.
 //! Only where nothing bounds the bytes that flow; where something does, every part is compressed, so that what flows is
 //! what was announced. Called by the provider's end of a transfer.
 
@@ -10,6 +12,8 @@ use std::time::Duration;
 const UNTRIED: u32 = 4;
 /// Parts after which what was decided is tried anew.
 const TRY_AGAIN: u32 = 64;
+/// How much less a byte must cost to compress than to get rid of.
+const CLEARLY: f64 = 1.5;
 /// Levels up to this are for links that may well be faster than the compressor.
 const QUICK_LEVEL: i32 = 3;
 
@@ -39,7 +43,9 @@ impl Pays {
             return false;
         }
         match (self.pack, self.write) {
-            (Some(pack), Some(write)) => pack < write || self.parts.is_multiple_of(TRY_AGAIN),
+            (Some(pack), Some(write)) => {
+                pack * CLEARLY < write || self.parts.is_multiple_of(TRY_AGAIN)
+            }
             _ => true,
         }
     }
