@@ -353,6 +353,17 @@ impl Link {
         row(kind).link
     }
 
+    /// The worse of two in each respect: what is expected between two ends, since a link is as bad as its worse end.
+    #[must_use]
+    pub fn worse(self, other: Link) -> Link {
+        Link {
+            rtt_ms: self.rtt_ms.max(other.rtt_ms),
+            jitter_ms: self.jitter_ms.max(other.jitter_ms),
+            loss_per_mille: self.loss_per_mille.max(other.loss_per_mille),
+            bytes_per_s: self.bytes_per_s.min(other.bytes_per_s),
+        }
+    }
+
     /// Takes a probe into account: its round trip in milliseconds, or `None` where it was not answered.
     ///
     /// As RFC 6298 has it, in whole numbers: the deviation moves a quarter of the way to `|rtt − sample|`, then the round

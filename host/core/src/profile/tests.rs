@@ -131,6 +131,22 @@ fn a_short_quiet_round_trip_shortens_the_tick_and_loss_lengthens_it() {
     assert_eq!(lan.adapted_tick_ms(&lossy), 120_000);
 }
 
+#[test]
+fn between_two_ends_the_worse_one_is_expected() {
+    let [lan, .., hostile] = ProfileKind::ALL.map(Link::of);
+    assert_eq!(lan.worse(hostile), hostile);
+    assert_eq!(hostile.worse(lan), hostile);
+    let mixed = Link {
+        loss_per_mille: 1000,
+        ..lan
+    };
+    let expected = Link {
+        loss_per_mille: 1000,
+        ..hostile
+    };
+    assert_eq!(mixed.worse(hostile), expected);
+}
+
 fn any_link() -> impl Strategy<Value = Link> {
     let ms = prop_oneof![0u32..5_000, any::<u32>()];
     (ms.clone(), ms, any::<u16>(), any::<u64>()).prop_map(

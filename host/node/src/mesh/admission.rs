@@ -14,7 +14,7 @@ mod handler;
 
 use std::collections::{HashMap, VecDeque};
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use libp2p::core::transport::PortUse;
 use libp2p::core::{ConnectedPoint, Endpoint};
@@ -80,11 +80,17 @@ struct Connection {
 
 type Action<B> = ToSwarm<AdmissionEvent<<B as NetworkBehaviour>::ToSwarm>, Command<THandler<B>>>;
 
+/// A greeting may take so many times as long as the handshake before it, if that is longer than what it has anyway: each of
+/// its five ways may lose a packet, and each loss is noticed after some round trips.
+const HANDSHAKES: u32 = 30;
+
 /// The wall.
 pub(super) struct Admission<B: NetworkBehaviour> {
     inner: B,
-    timeout: Duration,
+    timeout: (Duration, Duration),
     most: usize,
+    /// When handshakes began that go on.
+    begun: HashMap<ConnectionId, Instant>,
     connections: HashMap<ConnectionId, Connection>,
     /// Incoming ones that still greet, the oldest first; may name ones that are gone.
     crowd: VecDeque<ConnectionId>,
@@ -94,12 +100,14 @@ pub(super) struct Admission<B: NetworkBehaviour> {
 }
 
 impl<B: NetworkBehaviour> Admission<B> {
-    /// Around `inner`: a greeting has `timeout`, at most `most` incoming connections may be without one.
-    pub(super) fn new(inner: B, timeout: Duration, most: usize) -> Admission<B> {
+    /// Around `inner`: a greeting has the first `timeout`, on a slow link up to the second; at most `most` incoming
+    /// connections may be without one.
+    pub(super) fn new(inner: B, timeout: (Duration, Duration), most: usize) -> Admission<B> {
         Admission {
             inner,
             timeout,
             most,
+            begun: HashMap::new(),
             connections: HashMap::new(),
             crowd: VecDeque::new(),
             open: HashMap::new(),
@@ -166,7 +174,10 @@ impl<B: NetworkBehaviour> Admission<B> {
             endpoint: None,
         };
         self.connections.insert(id, connection);
-        Handler::new(dialler, self.timeout)
+        let (least, most) = self.timeout;
+        let handshake = self.begun.remove(&id).map(|begun| begun.elapsed());
+        let slow = handshake.unwrap_or_default().saturating_mul(HANDSHAKES);
+        Handler::new(dialler, slow.clamp(least, most.max(least)))
     }
 
     /// Gives a connection up that still greets.
@@ -290,6 +301,17 @@ impl<B: NetworkBehaviour> NetworkBehaviour for Admission<B> {
     type ConnectionHandler = Handler<THandler<B>>;
     type ToSwarm = AdmissionEvent<B::ToSwarm>;
 
+    fn handle_pending_inbound_connection(
+        &mut self,
+        id: ConnectionId,
+        _: &Multiaddr,
+        _: &Multiaddr,
+    ) -> Result<(), ConnectionDenied> {
+        // Bounded by the doors, and taken off when it ends, either way.
+        self.begun.insert(id, Instant::now());
+        Ok(())
+    }
+
     fn handle_established_inbound_connection(
         &mut self,
         id: ConnectionId,
@@ -307,6 +329,7 @@ impl<B: NetworkBehaviour> NetworkBehaviour for Admission<B> {
         addresses: &[Multiaddr],
         role: Endpoint,
     ) -> Result<Vec<Multiaddr>, ConnectionDenied> {
+        self.begun.insert(id, Instant::now());
         self.inner
             .handle_pending_outbound_connection(id, peer, addresses, role)
     }
@@ -330,9 +353,11 @@ impl<B: NetworkBehaviour> NetworkBehaviour for Admission<B> {
             // An outsider's failed attempt; and of an own dial, another behaviour may have refused the connection after
             // this one let it in.
             FromSwarm::ListenFailure(event) => {
+                self.begun.remove(&event.connection_id);
                 self.connections.remove(&event.connection_id);
             }
             FromSwarm::DialFailure(event) => {
+                self.begun.remove(&event.connection_id);
                 self.connections.remove(&event.connection_id);
                 self.inner.on_swarm_event(FromSwarm::DialFailure(event));
             }

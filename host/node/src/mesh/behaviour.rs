@@ -68,7 +68,11 @@ pub(super) fn behaviour(
         doors: Doors::new(limits.clone(), Arc::clone(shared)),
         memory,
         mdns: mdns(config)?.into(),
-        admission: Admission::new(inner, timing.hello, limits.ungreeted),
+        admission: Admission::new(
+            inner,
+            (timing.hello, timing.longest.hello),
+            limits.ungreeted,
+        ),
     })
 }
 
@@ -85,13 +89,13 @@ fn inner(
         .with_push_listen_addr_updates(!hidden)
         .with_hide_listen_addrs(hidden)
         .with_cache_size(0);
-    // Two pings in a row without an answer take about the idle timeout.
+    // An answer is waited for as long as the slowest peer may take: it is the loop that minds how long a peer is silent.
     let ping = ping::Config::new()
         .with_interval(timing.idle / 4)
-        .with_timeout(timing.idle / 8 * 3);
+        .with_timeout(timing.longest.idle / 8 * 3);
     let open = |on: bool| on.then_some(());
     Ok(Inner {
-        streams: Streams::new(timing.dial),
+        streams: Streams::new(timing.longest.dial),
         gossip: gossip::behaviour(keypair, &gossip::topic(&config.mesh), &config.profile)?,
         ping: ping::Behaviour::new(ping),
         identify: identify::Behaviour::new(identify),

@@ -110,6 +110,8 @@ pub(super) struct Hub {
     capabilities: Option<Message>,
     /// The next pair's number.
     number: u64,
+    /// When it last looked after what waits.
+    looked: Instant,
 }
 
 impl Hub {
@@ -157,6 +159,7 @@ impl Hub {
             told: 0,
             capabilities: None,
             number: 0,
+            looked: now,
         }
     }
 

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use sykli_core::profile::Profile;
+use sykli_core::profile::{Profile, ProfileKind};
 use sykli_core::wire::MAX_FRAME_BYTES;
 
 /// Least time that a greeting has.
@@ -89,19 +89,33 @@ impl Default for MeshLimits {
     }
 }
 
-/// The deadlines of one mesh: the profile's, unless its limits say otherwise.
+/// The deadlines of one mesh: the profile's, unless its limits say otherwise. A link is as slow as its slower end: once it
+/// is known who is there, [`Timing::with`] says what holds between the two, and before that `longest`.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Timing {
-    /// A handshake, and the opening of a stream.
+    /// A handshake that this node began.
     pub dial: Duration,
-    /// Silence after which the transport gives a connection up.
+    /// Silence after which a connection is given up.
     pub idle: Duration,
-    /// From established to greeted.
+    /// From established to greeted, where the handshake was quick.
     pub hello: Duration,
     /// From a frame's first byte to its last.
     pub frame: Duration,
     /// The first wait before dialling again, and the longest.
     pub redial: (Duration, Duration),
+    /// What those of the most patient profile are.
+    pub longest: Longest,
+}
+
+/// The deadlines for a peer that may have any profile.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Longest {
+    /// A handshake that another one began, and the opening of a stream.
+    pub dial: Duration,
+    /// Silence after which the transport gives a connection up by itself.
+    pub idle: Duration,
+    /// From established to greeted, where the handshake was slow.
+    pub hello: Duration,
 }
 
 impl Timing {
@@ -117,6 +131,34 @@ impl Timing {
             // A full frame over the slowest link that a profile expects (20 kB/s, a third of it lost) takes some 10 s.
             frame: limits.frame_timeout.unwrap_or(dial.max(HELLO_LEAST)),
             redial: (first, longest),
+            longest: Longest::of(limits),
+        }
+    }
+
+    /// What holds between this node and one of that profile.
+    pub(super) fn with(self, other: ProfileKind, limits: &MeshLimits) -> Timing {
+        let theirs = Timing::of(&Profile::of(other), limits);
+        Timing {
+            dial: self.dial.max(theirs.dial),
+            idle: self.idle.max(theirs.idle),
+            hello: self.hello.max(theirs.hello),
+            frame: self.frame.max(theirs.frame),
+            ..self
+        }
+    }
+}
+
+impl Longest {
+    fn of(limits: &MeshLimits) -> Longest {
+        let most = |of: fn(&Profile) -> u64| {
+            let all = ProfileKind::ALL.into_iter().map(Profile::of);
+            Duration::from_millis(all.map(|profile| of(&profile)).max().unwrap_or(0))
+        };
+        let dial = most(Profile::dial_timeout_ms);
+        Longest {
+            dial,
+            idle: most(Profile::idle_timeout_ms),
+            hello: limits.hello_timeout.unwrap_or(dial.max(HELLO_LEAST)),
         }
     }
 }
@@ -136,3 +178,50 @@ pub(super) const WAITING: usize = 1024;
 pub(super) const CIRCUIT_BYTES: u64 = 1 << 20;
 /// How long one circuit through this node's relay lasts.
 pub(super) const CIRCUIT_LASTS: Duration = Duration::from_secs(600);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn timing(kind: ProfileKind, limits: &MeshLimits) -> Timing {
+        Timing::of(&Profile::of(kind), limits)
+    }
+
+    #[test]
+    fn a_pair_is_as_patient_as_its_more_patient_end() {
+        let limits = MeshLimits::default();
+        let [lan, hostile] = [ProfileKind::Lan, ProfileKind::Hostile].map(|k| timing(k, &limits));
+        assert!(lan.idle < hostile.idle && lan.hello < hostile.hello);
+        let there = lan.with(ProfileKind::Hostile, &limits);
+        let back = hostile.with(ProfileKind::Lan, &limits);
+        for between in [there, back] {
+            let Timing {
+                idle, hello, frame, ..
+            } = between;
+            let expected = (hostile.idle, hostile.hello, hostile.frame);
+            assert_eq!((idle, hello, frame), expected);
+        }
+        assert_eq!(there.redial, lan.redial, "whom to dial when is its own");
+    }
+
+    #[test]
+    fn before_a_peer_is_known_it_may_have_any_profile() {
+        let limits = MeshLimits::default();
+        for kind in ProfileKind::ALL {
+            let Timing {
+                dial,
+                idle,
+                hello,
+                longest,
+                ..
+            } = timing(kind, &limits);
+            assert!(dial <= longest.dial && idle <= longest.idle && hello <= longest.hello);
+        }
+        let limits = MeshLimits {
+            hello_timeout: Some(Duration::from_secs(2)),
+            ..limits
+        };
+        let longest = timing(ProfileKind::Lan, &limits).longest;
+        assert_eq!(longest.hello, Duration::from_secs(2), "what is said holds");
+    }
+}

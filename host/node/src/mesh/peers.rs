@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use libp2p::swarm::ConnectionId;
 use libp2p::{Multiaddr, PeerId};
 use sykli_core::id::NodeId;
-use sykli_core::profile::Link;
+use sykli_core::profile::{Link, ProfileKind};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use super::blob::Places;
@@ -49,6 +49,14 @@ pub(super) struct Connection {
     pub opened: Option<oneshot::Sender<()>>,
 }
 
+impl Connection {
+    /// The profile of who is there, once that is known.
+    pub(super) fn kind(&self) -> Option<ProfileKind> {
+        let admitted = self.admitted.as_ref()?;
+        Some(admitted.capabilities.profile)
+    }
+}
+
 /// A pair that is up, or about to be.
 pub(super) struct Standing {
     /// Tells this pair from those before it.
@@ -78,6 +86,13 @@ pub(super) struct Peer {
 }
 
 impl Peer {
+    /// What its end of the link is usually like, which counts until the link was measured.
+    pub(super) fn expect(&mut self, theirs: Link) {
+        if self.reported.is_none() {
+            self.link = self.link.worse(theirs);
+        }
+    }
+
     /// A round trip in milliseconds, or a ping that was not answered.
     pub(super) fn observe(&mut self, rtt: Option<Duration>) {
         let millis = rtt.map(|rtt| {

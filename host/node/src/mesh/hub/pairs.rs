@@ -6,6 +6,7 @@ use std::time::Instant;
 use libp2p::swarm::{ConnectionId, Stream};
 use sykli_core::consent::Message;
 use sykli_core::id::NodeId;
+use sykli_core::profile::Link;
 use sykli_core::wire;
 use tokio::sync::{mpsc, oneshot};
 
@@ -105,10 +106,15 @@ impl Hub {
             return;
         };
         connection.released = true;
+        connection.heard = now;
         self.swarm.behaviour_mut().admission.release(id);
         self.shared.count(|counters| counters.admitted += 1);
         self.book.up(node, now);
+        let theirs = connection.kind();
         let peer = self.peers.meet(node, now);
+        if let Some(theirs) = theirs {
+            peer.expect(Link::of(theirs));
+        }
         // It may be one too many, whatever carries the pair then.
         peer.prune = Some(now + self.limits.spare_lasts);
         if peer.standing.is_none() {
@@ -284,7 +290,10 @@ impl Hub {
             gate: self.gate.clone(),
             shared: Arc::clone(&self.shared),
             limits: self.limits.clone(),
-            deadline: self.timing.frame,
+            deadline: self
+                .timing
+                .with(admitted.capabilities.profile, &self.limits)
+                .frame,
         };
         self.shared.set_queue(node, Arc::clone(&outgoing));
         let reporting = self.reporting.clone();

@@ -1,6 +1,6 @@
 //! What waits: peers to dial again, connections that are left over, and peers that never came up.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use libp2p::swarm::ConnectionId;
 use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
@@ -10,10 +10,13 @@ use sykli_core::id::NodeId;
 use super::Hub;
 use crate::identity;
 use crate::mesh::book::{Target, is_relayed, through};
+use crate::mesh::peers::Connection;
 use crate::mesh::queue::Ended;
 
 /// Most relays that a dial without an address of its own tries.
 const MAX_DETOURS: usize = 2;
+/// A look so long after the one before it shows that this process stood still.
+const STOOD_STILL: Duration = Duration::from_secs(3);
 
 impl Hub {
     /// Looks after all of it.
@@ -26,6 +29,7 @@ impl Hub {
         }
         self.prune(now);
         self.give_up(now);
+        self.hang_up(now);
         self.drop_fallen();
     }
 
@@ -101,9 +105,9 @@ impl Hub {
             .peers
             .peers
             .iter()
-            .filter(|(_, peer)| {
+            .filter(|(node, peer)| {
                 peer.standing.is_none()
-                    && now.saturating_duration_since(peer.idle_since) >= self.timing.hello
+                    && now.saturating_duration_since(peer.idle_since) >= self.patience(**node)
             })
             .map(|(node, _)| *node)
             .collect();
@@ -111,6 +115,43 @@ impl Hub {
             tracing::debug!(peer = %node, "a peer was greeted and opened nothing");
             self.disconnect_all(node, Ended::Disconnected);
             self.peers.part(node);
+        }
+    }
+
+    /// How long a peer that was greeted may take to come up.
+    fn patience(&self, node: NodeId) -> Duration {
+        let all = self.peers.connections.values();
+        let kinds = all.filter(|connection| connection.node == node);
+        let kinds = kinds.filter_map(Connection::kind);
+        let hello = kinds.map(|kind| self.timing.with(kind, &self.limits).hello);
+        hello.max().unwrap_or(self.timing.hello)
+    }
+
+    /// Closes connections on which no ping was answered for as long as the profiles of the two allow. QUIC notices by
+    /// itself, but has to bear the most patient profile, for its handshake knows none; TCP takes minutes.
+    fn hang_up(&mut self, now: Instant) {
+        let stood_still = now.saturating_duration_since(self.looked) >= STOOD_STILL;
+        self.looked = now;
+        if stood_still {
+            // So did whoever hears the answers.
+            for connection in self.peers.connections.values_mut() {
+                connection.heard = now;
+            }
+            return;
+        }
+        let is_silent = |connection: &Connection| {
+            let idle = connection
+                .kind()
+                .map(|kind| self.timing.with(kind, &self.limits).idle);
+            let silent = now.saturating_duration_since(connection.heard);
+            connection.released && idle.is_some_and(|idle| silent >= idle)
+        };
+        let all = self.peers.connections.iter();
+        let silent = all.filter(|(_, connection)| is_silent(connection));
+        let silent: Vec<ConnectionId> = silent.map(|(id, _)| *id).collect();
+        for connection in silent {
+            tracing::debug!(%connection, "nothing is heard on a connection");
+            self.disconnect(connection);
         }
     }
 }
