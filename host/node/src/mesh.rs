@@ -5,8 +5,9 @@
 //! | part | what |
 //! |---|---|
 //! | `swarm`, `behaviour` | libp2p over QUIC and TCP: transports, protocols, deadlines |
+//! | `quic` | QUIC, with a look at who knocks before a handshake begins |
 //! | `doors`, `limits`, `meter` | how many may connect, how fast; every number |
-//! | `admission`, `hello` | nothing but the greeting before it passed |
+//! | `admission`, `hello`, `leash` | nothing but the greeting before it passed |
 //! | `streams`, `frames`, `queue`, `pair`, `blob` | a pair's messages and bulk streams |
 //! | `gossip` | beacons |
 //! | `book`, `peers` | where nodes are, who is connected |
@@ -36,11 +37,13 @@ mod gossip;
 mod hello;
 mod hub;
 mod join;
+mod leash;
 mod limits;
 mod meter;
 mod pair;
 mod peers;
 mod queue;
+mod quic;
 mod shared;
 mod streams;
 mod swarm;
@@ -54,6 +57,7 @@ pub use hub::PeerInfo;
 pub use join::{Joining, join};
 pub use limits::MeshLimits;
 pub use shared::Counters;
+pub(crate) use shared::offence_name;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -19,6 +19,7 @@
 mod acquaint;
 mod book;
 mod command;
+mod expelled;
 mod fetch;
 mod guest;
 mod hub;

@@ -121,7 +121,7 @@ pub struct PeerView {
     pub hidden: bool,
     /// A member of the mesh, or trusted by name.
     pub trusted: bool,
-    /// Its user has blocked it here.
+    /// It broke the protocol, and is not dealt with again.
     pub blocked: bool,
     /// Over a relay.
     pub relayed: bool,
@@ -283,7 +283,7 @@ pub struct AsksDoc {
 pub struct Counters {
     /// Connections that stood.
     pub connects: u64,
-    /// Connections that were refused.
+    /// Connections of others that came to nothing: refused, in excess, or given up before they were greeted.
     pub refused: u64,
     /// Offences of peers, by their kind.
     pub offences: BTreeMap<String, u64>,

@@ -2,7 +2,6 @@
 //!
 //! Put together here and nowhere else; decides nothing. Called by [`super::swarm`].
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use libp2p::swarm::NetworkBehaviour;
@@ -17,7 +16,6 @@ use super::doors::Doors;
 use super::error::MeshError;
 use super::gossip::{self, Gossipsub};
 use super::limits::{CIRCUIT_BYTES, CIRCUIT_LASTS, Timing};
-use super::shared::Shared;
 use super::streams::Streams;
 
 /// What `identify` says that this is.
@@ -55,7 +53,7 @@ pub(super) struct Inner {
 pub(super) fn behaviour(
     config: &MeshConfig,
     timing: Timing,
-    shared: &Arc<Shared>,
+    doors: Doors,
     relay_client: relay::client::Behaviour,
 ) -> Result<Outer, MeshError> {
     let limits = &config.limits;
@@ -65,7 +63,7 @@ pub(super) fn behaviour(
     };
     let inner = inner(config, timing, relay_client)?;
     Ok(Outer {
-        doors: Doors::new(limits.clone(), Arc::clone(shared)),
+        doors,
         memory,
         mdns: mdns(config)?.into(),
         admission: Admission::new(

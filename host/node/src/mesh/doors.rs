@@ -1,7 +1,8 @@
 //! The doors: how many connections there may be, in all, with one peer and from one address, how fast new ones may come,
 //! and that who was expelled does not come back.
 //!
-//! Refuses before a handshake costs anything where it can. All counts are here, since those that libp2p-connection-limits
+//! Refuses before a handshake costs anything: of TCP when the swarm hears of it, of QUIC on the [`Porch`], which the
+//! transport asks before it begins one. All counts are here, since those that libp2p-connection-limits
 //! keeps grow by an entry for every peer that was ever connected, and an outsider makes a new peer with each connection.
 //! Addresses of relayed connections are the relay's business and not counted. Remembers at most [`MAX_ADDRESSES`]
 //! addresses; the ones without a connection make room. Never looks at who a peer is, but for the expelled. Called by the
@@ -10,7 +11,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::convert::Infallible;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::time::Instant;
 
@@ -26,6 +27,7 @@ use libp2p::{Multiaddr, PeerId};
 use super::limits::MeshLimits;
 use super::meter::Bucket;
 use super::shared::Shared;
+use crate::db::lock;
 
 /// Most addresses that are remembered.
 const MAX_ADDRESSES: usize = 4096;
@@ -77,8 +79,57 @@ struct Address {
     fresh: Bucket,
 }
 
-/// Counts connections.
-pub(super) struct Doors {
+/// Counts connections, for the swarm.
+pub(super) struct Doors(Arc<Mutex<Tally>>);
+
+impl Doors {
+    /// The doors, and the porch before them.
+    pub(super) fn new(limits: MeshLimits, shared: Arc<Shared>) -> (Doors, Porch) {
+        let tally = Arc::new(Mutex::new(Tally::new(limits, Arc::clone(&shared))));
+        let porch = Porch {
+            tally: Arc::clone(&tally),
+            shared,
+        };
+        (Doors(tally), porch)
+    }
+}
+
+/// What becomes of an attempt of which nothing but a first datagram is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Knock {
+    /// Its handshake begins.
+    Begin,
+    /// It has to show first that its address is its own.
+    Prove,
+    /// It gets no answer.
+    Ignore,
+}
+
+/// Where QUIC's attempts are looked at before a handshake begins. The doors look at those that begin, and count them.
+#[derive(Clone)]
+pub(super) struct Porch {
+    tally: Arc<Mutex<Tally>>,
+    shared: Arc<Shared>,
+}
+
+impl Porch {
+    /// What becomes of an attempt from an address, which is `proved` to be its own or may be made up.
+    pub(super) fn judge(&self, from: IpAddr, proved: bool) -> Knock {
+        let knock = lock(&self.tally).judge(network(from), proved, Instant::now());
+        if knock == Knock::Ignore {
+            self.shared.count(|counters| counters.denied += 1);
+        }
+        knock
+    }
+
+    /// An attempt was none.
+    pub(super) fn failed(&self) {
+        self.shared.count(|counters| counters.failed_incoming += 1);
+    }
+}
+
+/// The counts.
+struct Tally {
     limits: MeshLimits,
     shared: Arc<Shared>,
     visits: HashMap<ConnectionId, Visit>,
@@ -87,15 +138,42 @@ pub(super) struct Doors {
     addresses: BTreeMap<IpAddr, Address>,
 }
 
-impl Doors {
-    pub(super) fn new(limits: MeshLimits, shared: Arc<Shared>) -> Doors {
-        Doors {
+impl Tally {
+    fn new(limits: MeshLimits, shared: Arc<Shared>) -> Tally {
+        Tally {
             limits,
             shared,
             visits: HashMap::new(),
             classes: BTreeMap::new(),
             peers: HashMap::new(),
             addresses: BTreeMap::new(),
+        }
+    }
+
+    /// What [`Tally::knock`] would say, and counts nothing. Where it has become busy, for an address or in all, an address
+    /// is to be proved: who makes addresses up uses up nobody else's share.
+    fn judge(&mut self, from: IpAddr, proved: bool, now: Instant) -> Knock {
+        let pending = self.classes.get(&Class::PendingIn).copied().unwrap_or(0);
+        let mut busy = pending >= self.limits.pending_incoming / 4;
+        let MeshLimits {
+            per_ip,
+            pending_per_ip,
+            burst_per_ip,
+            ..
+        } = self.limits;
+        if let Some(address) = self.addresses.get_mut(&from) {
+            let full = address.pending >= pending_per_ip
+                || address.pending + address.established >= per_ip
+                || !address.fresh.has(1, now);
+            if full {
+                return Knock::Ignore;
+            }
+            busy |= !address.fresh.has(burst_per_ip / 2, now);
+        }
+        match (self.check(Class::PendingIn), proved || !busy) {
+            (Err(_), _) => Knock::Ignore,
+            (Ok(()), true) => Knock::Begin,
+            (Ok(()), false) => Knock::Prove,
         }
     }
 
@@ -235,15 +313,22 @@ fn counted(address: &Multiaddr) -> Option<IpAddr> {
     }
     match address.iter().next()? {
         Protocol::Ip4(ip) => Some(IpAddr::V4(ip)),
-        Protocol::Ip6(ip) => Some(match ip.to_ipv4_mapped() {
-            Some(ip) => IpAddr::V4(ip),
-            None => {
-                let [a, b, c, d, ..] = ip.segments();
-                IpAddr::V6(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0))
-            }
-        }),
+        Protocol::Ip6(ip) => Some(network(IpAddr::V6(ip))),
         // A listener on anything else does not exist here; all of them together count as one.
         _ => Some(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
+    }
+}
+
+fn network(ip: IpAddr) -> IpAddr {
+    let IpAddr::V6(ip) = ip else {
+        return ip;
+    };
+    match ip.to_ipv4_mapped() {
+        Some(ip) => IpAddr::V4(ip),
+        None => {
+            let [a, b, c, d, ..] = ip.segments();
+            IpAddr::V6(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0))
+        }
     }
 }
 
@@ -257,7 +342,8 @@ impl NetworkBehaviour for Doors {
         _: &Multiaddr,
         from: &Multiaddr,
     ) -> Result<(), ConnectionDenied> {
-        self.knock(id, counted(from), Instant::now())
+        lock(&self.0)
+            .knock(id, counted(from), Instant::now())
             .map_err(ConnectionDenied::new)
     }
 
@@ -268,7 +354,9 @@ impl NetworkBehaviour for Doors {
         _: &Multiaddr,
         _: &Multiaddr,
     ) -> Result<THandler<Self>, ConnectionDenied> {
-        self.admit(&peer, Class::In).map_err(ConnectionDenied::new)
+        lock(&self.0)
+            .admit(&peer, Class::In)
+            .map_err(ConnectionDenied::new)
     }
 
     fn handle_pending_outbound_connection(
@@ -278,9 +366,11 @@ impl NetworkBehaviour for Doors {
         _: &[Multiaddr],
         _: Endpoint,
     ) -> Result<Vec<Multiaddr>, ConnectionDenied> {
-        self.check(Class::PendingOut)
+        let mut tally = lock(&self.0);
+        tally
+            .check(Class::PendingOut)
             .map_err(ConnectionDenied::new)?;
-        if peer.is_some_and(|peer| self.shared.is_expelled(&peer)) {
+        if peer.is_some_and(|peer| tally.shared.is_expelled(&peer)) {
             return Err(ConnectionDenied::new(Denied::Expelled));
         }
         let visit = Visit {
@@ -288,7 +378,7 @@ impl NetworkBehaviour for Doors {
             peer: None,
             from: None,
         };
-        self.count(id, visit);
+        tally.count(id, visit);
         Ok(Vec::new())
     }
 
@@ -300,21 +390,24 @@ impl NetworkBehaviour for Doors {
         _: Endpoint,
         _: PortUse,
     ) -> Result<THandler<Self>, ConnectionDenied> {
-        self.admit(&peer, Class::Out).map_err(ConnectionDenied::new)
+        lock(&self.0)
+            .admit(&peer, Class::Out)
+            .map_err(ConnectionDenied::new)
     }
 
     fn on_swarm_event(&mut self, event: FromSwarm) {
+        let mut tally = lock(&self.0);
         match event {
             FromSwarm::ConnectionEstablished(event) => {
                 let class = match event.endpoint.is_dialer() {
                     true => Class::Out,
                     false => Class::In,
                 };
-                self.enter(event.connection_id, event.peer_id, class);
+                tally.enter(event.connection_id, event.peer_id, class);
             }
-            FromSwarm::ConnectionClosed(event) => drop(self.leave(event.connection_id)),
-            FromSwarm::ListenFailure(event) => drop(self.leave(event.connection_id)),
-            FromSwarm::DialFailure(event) => drop(self.leave(event.connection_id)),
+            FromSwarm::ConnectionClosed(event) => drop(tally.leave(event.connection_id)),
+            FromSwarm::ListenFailure(event) => drop(tally.leave(event.connection_id)),
+            FromSwarm::DialFailure(event) => drop(tally.leave(event.connection_id)),
             _ => {}
         }
     }
@@ -339,7 +432,7 @@ mod tests {
     use super::*;
     use std::time::Duration;
 
-    fn doors() -> Doors {
+    fn tally() -> Tally {
         let limits = MeshLimits {
             per_ip: 4,
             per_peer: 2,
@@ -348,7 +441,7 @@ mod tests {
             rate_per_ip: 1,
             ..MeshLimits::default()
         };
-        Doors::new(limits, Arc::new(Shared::default()))
+        Tally::new(limits, Arc::new(Shared::default()))
     }
 
     fn id(number: usize) -> ConnectionId {
@@ -365,63 +458,96 @@ mod tests {
 
     #[test]
     fn an_address_has_its_share_and_gets_it_back() {
-        let (mut doors, now) = (doors(), Instant::now());
-        doors.knock(id(1), ip(1), now).unwrap();
-        doors.knock(id(2), ip(1), now).unwrap();
-        assert!(denied(doors.knock(id(3), ip(1), now)), "handshakes");
-        doors.knock(id(3), ip(2), now).unwrap();
+        let (mut tally, now) = (tally(), Instant::now());
+        tally.knock(id(1), ip(1), now).unwrap();
+        tally.knock(id(2), ip(1), now).unwrap();
+        assert!(denied(tally.knock(id(3), ip(1), now)), "handshakes");
+        tally.knock(id(3), ip(2), now).unwrap();
         for number in [1, 2] {
-            doors.enter(id(number), PeerId::random(), Class::In);
+            tally.enter(id(number), PeerId::random(), Class::In);
         }
         for number in [4, 5] {
-            doors.knock(id(number), ip(1), now).unwrap();
-            doors.enter(id(number), PeerId::random(), Class::In);
+            tally.knock(id(number), ip(1), now).unwrap();
+            tally.enter(id(number), PeerId::random(), Class::In);
         }
-        assert!(denied(doors.knock(id(6), ip(1), now)), "in all");
-        doors.leave(id(1));
-        doors.knock(id(6), ip(1), now).unwrap();
+        assert!(denied(tally.knock(id(6), ip(1), now)), "in all");
+        tally.leave(id(1));
+        tally.knock(id(6), ip(1), now).unwrap();
     }
 
     #[test]
     fn an_address_is_slowed_down_and_recovers() {
-        let (mut doors, now) = (doors(), Instant::now());
+        let (mut tally, now) = (tally(), Instant::now());
         for number in 0..6 {
-            doors.knock(id(number), ip(1), now).unwrap();
-            doors.leave(id(number));
+            tally.knock(id(number), ip(1), now).unwrap();
+            tally.leave(id(number));
         }
-        assert_eq!(doors.knock(id(7), ip(1), now), Err(Denied::TooFast));
+        assert_eq!(tally.knock(id(7), ip(1), now), Err(Denied::TooFast));
         let later = now + Duration::from_secs(1);
-        doors.knock(id(7), ip(1), later).unwrap();
+        tally.knock(id(7), ip(1), later).unwrap();
     }
 
     #[test]
     fn a_peer_has_few_connections_and_the_expelled_none() {
-        let (mut doors, peer) = (doors(), PeerId::random());
+        let (mut tally, peer) = (tally(), PeerId::random());
         for number in 0..2 {
-            doors.admit(&peer, Class::In).unwrap();
-            doors.enter(id(number), peer, Class::In);
+            tally.admit(&peer, Class::In).unwrap();
+            tally.enter(id(number), peer, Class::In);
         }
-        assert!(doors.admit(&peer, Class::Out).is_err());
-        assert!(doors.admit(&PeerId::random(), Class::Out).is_ok());
-        doors.leave(id(0));
-        assert!(doors.admit(&peer, Class::Out).is_ok());
-        doors.shared.expel(peer);
-        let refused = doors.admit(&peer, Class::In).err();
+        assert!(tally.admit(&peer, Class::Out).is_err());
+        assert!(tally.admit(&PeerId::random(), Class::Out).is_ok());
+        tally.leave(id(0));
+        assert!(tally.admit(&peer, Class::Out).is_ok());
+        tally.shared.expel(peer);
+        let refused = tally.admit(&peer, Class::In).err();
         assert_eq!(refused, Some(Denied::Expelled));
     }
 
     #[test]
     fn what_is_remembered_is_bounded() {
-        let (mut doors, now) = (doors(), Instant::now());
+        let (mut tally, now) = (tally(), Instant::now());
         for number in 0..u32::try_from(3 * MAX_ADDRESSES).unwrap() {
             let connection = id(number as usize);
             let from = Some(IpAddr::V4(Ipv4Addr::from(number)));
-            doors.knock(connection, from, now).unwrap();
-            doors.enter(connection, PeerId::random(), Class::In);
-            doors.leave(connection);
-            assert!(doors.addresses.len() <= MAX_ADDRESSES);
+            tally.knock(connection, from, now).unwrap();
+            tally.enter(connection, PeerId::random(), Class::In);
+            tally.leave(connection);
+            assert!(tally.addresses.len() <= MAX_ADDRESSES);
         }
-        assert!(doors.visits.is_empty() && doors.peers.is_empty());
+        assert!(tally.visits.is_empty() && tally.peers.is_empty());
+    }
+
+    #[test]
+    fn what_may_be_made_up_is_proved_where_it_is_busy() {
+        let (mut tally, now) = (tally(), Instant::now());
+        let from = ip(1).unwrap();
+        let judged = |tally: &mut Tally, proved| tally.judge(from, proved, now);
+        assert_eq!(judged(&mut tally, false), Knock::Begin, "nothing is known");
+        for number in 0..4 {
+            tally.knock(id(number), ip(1), now).unwrap();
+            tally.leave(id(number));
+        }
+        assert_eq!(judged(&mut tally, false), Knock::Prove, "half of its burst");
+        assert_eq!(judged(&mut tally, true), Knock::Begin);
+        for number in 4..6 {
+            tally.knock(id(number), ip(1), now).unwrap();
+            tally.leave(id(number));
+        }
+        assert_eq!(judged(&mut tally, true), Knock::Ignore, "all of it");
+        for number in 0..tally.limits.pending_incoming {
+            let another = Some(IpAddr::V4(Ipv4Addr::from(number)));
+            let full = tally.limits.pending_incoming - 1;
+            let unknown = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
+            let expected = match number {
+                number if number < tally.limits.pending_incoming / 4 => Knock::Begin,
+                _ => Knock::Prove,
+            };
+            assert_eq!(tally.judge(unknown, false, now), expected, "{number}");
+            tally.knock(id(number as usize), another, now).unwrap();
+            if number == full {
+                assert_eq!(tally.judge(unknown, true, now), Knock::Ignore);
+            }
+        }
     }
 
     #[test]

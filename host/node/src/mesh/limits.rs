@@ -65,11 +65,11 @@ impl Default for MeshLimits {
         MeshLimits {
             established_incoming: 256,
             established_outgoing: 128,
-            pending_incoming: 64,
+            pending_incoming: 256,
             pending_outgoing: 32,
             per_peer: 3,
             per_ip: 64,
-            pending_per_ip: 32,
+            pending_per_ip: 16,
             burst_per_ip: 64,
             rate_per_ip: 8,
             ungreeted: 16,
@@ -170,6 +170,8 @@ pub(super) const BATCH_BYTES: usize = MAX_FRAME_BYTES + 4;
 pub(super) const QUIC_STREAM_BYTES: u32 = 2 << 20;
 /// See [`QUIC_STREAM_BYTES`].
 pub(super) const QUIC_CONNECTION_BYTES: u32 = 3 << 20;
+/// Bytes that a connection of another node's may bring before it was greeted: the greeting, and what it comes wrapped in.
+pub(super) const UNGREETED_BYTES: usize = 256 << 10;
 /// Streams of one connection whose protocol is being negotiated.
 pub(super) const NEGOTIATING: usize = 16;
 /// Commands and notes that wait for the mesh's loop; what finds no room there is refused or waits.

@@ -26,12 +26,17 @@ impl Bucket {
 
     /// Takes `n` if they are there.
     pub(super) fn take(&mut self, n: u32, now: Instant) -> bool {
-        self.refill(now);
-        let enough = self.tokens >= f64::from(n);
+        let enough = self.has(n, now);
         if enough {
             self.tokens -= f64::from(n);
         }
         enough
+    }
+
+    /// Whether `n` are there.
+    pub(super) fn has(&mut self, n: u32, now: Instant) -> bool {
+        self.refill(now);
+        self.tokens >= f64::from(n)
     }
 
     /// Takes `n` in any case, and answers how long to wait until they would have been there.

@@ -53,7 +53,7 @@ pub struct Counters {
 }
 
 /// An offence's name in [`Counters::offences`].
-pub(super) fn offence_name(offence: Offence) -> &'static str {
+pub(crate) fn offence_name(offence: Offence) -> &'static str {
     match offence {
         Offence::Malformed => "malformed",
         Offence::ForeignClaim => "foreign-claim",

@@ -16,6 +16,7 @@ use sykli_core::time::Tick;
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
+use super::expelled::Expelled;
 use super::guest::Guest;
 use super::owner::RunSide;
 use super::permits::Permits;
@@ -54,6 +55,7 @@ pub(super) struct Hub {
     pub(super) asks: BTreeMap<(NodeId, LeaseKey), Question>,
     pub(super) next_ask: u64,
     pub(super) met: BTreeMap<NodeId, Met>,
+    pub(super) expelled: Expelled,
     pub(super) counters: Counters,
     pub(super) host: HostState,
     /// What the machine said of itself last.
@@ -69,6 +71,8 @@ pub(super) struct Hub {
 
 /// Where a peer was met last.
 pub(super) struct Met {
+    /// What it called itself.
+    pub(super) name: String,
     pub(super) address: String,
     pub(super) relayed: bool,
     pub(super) since: Tick,
@@ -109,6 +113,7 @@ impl Hub {
             next_ask: 0,
             taking: BTreeMap::new(),
             met: BTreeMap::new(),
+            expelled: Expelled::default(),
             counters: Counters::default(),
             host: HostState::default(),
             report: None,
@@ -292,6 +297,7 @@ impl Hub {
                 self.met.insert(
                     peer,
                     Met {
+                        name: capabilities.name.to_string(),
                         address,
                         relayed,
                         since,

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use sykli_core::consent::{Claim, Forget, Message, Offence, Record, ToOwner};
+use sykli_core::consent::{Claim, Forget, Message, Record, ToOwner};
 use sykli_core::id::{LeaseKey, NodeId, RunId, TaskId};
 use sykli_core::machine::{Action, Event, Step, StepKind, Token};
 use sykli_core::run;
@@ -149,16 +149,6 @@ impl Hub {
             self.permits.withdraw(*owner, key, What::Outputs);
         }
         self.shared.ledger.forget(what);
-    }
-
-    fn expel(&mut self, peer: NodeId, offence: Offence) {
-        self.shared.mesh.expel(peer);
-        let by = self.named(peer);
-        let message = format!(
-            "{} broke the protocol ({offence:?}) and is not dealt with again",
-            by.name
-        );
-        self.shared.notices.say(Notice::Warning { message });
     }
 
     fn ask(&mut self, owner: NodeId, offer: Arc<sykli_core::consent::Offer>) {

@@ -57,10 +57,12 @@ impl Hub {
         let transport = self.shared.mesh.counters();
         let mut counters = self.counters.clone();
         counters.connects = transport.connects;
-        counters.refused = transport.refused;
-        for (kind, count) in transport.offences {
-            *counters.offences.entry(kind.to_string()).or_default() += count;
-        }
+        // At the door, in the handshake, in the greeting.
+        counters.refused = transport
+            .denied
+            .saturating_add(transport.failed_incoming)
+            .saturating_add(transport.ungreeted)
+            .saturating_add(transport.refused);
         counters.dropped_notices = self.shared.notices.dropped();
         counters
     }
@@ -70,6 +72,7 @@ impl Hub {
         roster
             .iter()
             .map(|(node, entry)| self.peer(node, entry))
+            .chain(self.offenders())
             .collect()
     }
 
@@ -93,7 +96,7 @@ impl Hub {
             rtt_ms: entry.connected.then_some(entry.link.rtt_ms),
             has_of_ours: entry.outstanding,
             has_of_theirs: u32::try_from(of_theirs.count()).unwrap_or(u32::MAX),
-            offences: u32::from(self.machine.roster().is_expelled(node)),
+            offences: 0,
         }
     }
 
