@@ -105,8 +105,8 @@ fn what_a_newer_node_may_say_is_no_offence() {
         WireError::UnknownKind { kind: 0x7f }
     );
     let code = |what, code| WireError::UnknownCode { what, code };
-    let reason = "83 01 12 a2 01 83 61 72 01 01 02 82 18 19 05";
-    assert_eq!(refused(reason), code("a reason", 25));
+    let reason = "83 01 12 a2 01 83 61 72 01 01 02 82 18 1a 05";
+    assert_eq!(refused(reason), code("a reason", 26));
     let why = "83 01 17 a2 01 83 61 72 01 01 02 06";
     assert_eq!(refused(why), code("a loss", 6));
     for hex in ["82 02 f7", "83 01 18 7f a0", reason, why] {
