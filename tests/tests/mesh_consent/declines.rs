@@ -357,6 +357,15 @@ fn a_machine_that_is_not_free_declines_with_its_reason() {
     // It holds one of them, and has not shown yet that it keeps its word.
     let held = |event: &Value| event["reason"] == "lease-cap" && event["node"]["name"] == "roomy";
     run.until_seen(held);
+    let shown = olga.run(&["task", "two", &run.name()]).expect(0).stdout;
+    for part in [
+        "Status: Running",
+        "Executor: roomy (127.0.0.1)",
+        "Stolen: no",
+        "Status: Waiting",
+    ] {
+        assert!(shown.contains(part), "{part}: {shown}");
+    }
 }
 
 #[test]

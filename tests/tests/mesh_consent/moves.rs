@@ -153,6 +153,8 @@ fn idle_nodes_ask_for_work_of_a_run_that_lets_them_and_of_no_other() {
             let run = open.name();
             let shown = olga.run(&["task", &label, &run]).expect(0).stdout;
             assert!(shown.contains("Stolen: yes (from this machine)"), "{shown}");
+            // What it took, and not how long ago it was.
+            assert!(!shown.contains(" 0 fuel"), "{shown}");
             let explained = olga.run(&["explain", &label, &run]).expect(0).stdout;
             assert!(
                 explained.contains("offered to thief, which had asked"),

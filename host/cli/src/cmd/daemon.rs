@@ -7,7 +7,7 @@ mod runs;
 
 use std::sync::Arc;
 
-use sykli_node::control::api::{PeerView, PeerWish, Pong};
+use sykli_node::control::api::{PeerView, PeerWish, Pong, TaskView};
 use sykli_node::control::{Notices, Refused, RefusedKind, Reply, Request};
 use sykli_node::identity;
 use sykli_node::mesh::Mesh;
@@ -76,7 +76,7 @@ impl Daemon {
             Request::Runs(reply) => reply.done(self.runs.list()),
             Request::Events { run, reply } => reply.send(self.runs.events(&run)),
             Request::Interrupt { run, reply } => reply.send(self.runs.interrupt(&run)),
-            Request::Task { name, reply } => reply.send(self.runs.task(&name)),
+            Request::Task { name, reply } => reply.send(self.task(&name).await),
             Request::Logs { task, reply } => reply.send(self.runs.logs(&task)),
         }
     }
@@ -87,6 +87,23 @@ impl Daemon {
         status.runs = self.runs.list();
         status.runs.retain(|run| run.ended.is_none());
         Ok(status)
+    }
+
+    /// A task of a run; where its executors are is for the node to say.
+    async fn task(&self, name: &str) -> Result<TaskView, Refused> {
+        let mut task = self.runs.task(name)?;
+        let peers = self.status().await.map(|status| status.peers);
+        let peers = peers.unwrap_or_default();
+        for instance in &mut task.instances {
+            let Some(executor) = &mut instance.executor else {
+                continue;
+            };
+            let met = peers.iter().find(|peer| peer.id == executor.id);
+            if let Some(address) = met.and_then(|peer| peer.addresses.first()) {
+                executor.address.clone_from(address);
+            }
+        }
+        Ok(task)
     }
 
     async fn decide(&self, id: &str, yes: bool) -> Result<(), Refused> {

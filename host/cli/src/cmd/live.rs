@@ -49,6 +49,11 @@ fn task(context: &Context, run: Option<&str>, name: &str) -> Option<Vec<TaskView
     if run.is_some_and(|run| !live.run.starts_with(run)) {
         return None;
     }
+    // Of what has ended the journal knows more.
+    let goes_on = |one: &InstanceView| is_under_way(standing(&one.state));
+    if !live.instances.iter().any(goes_on) {
+        return None;
+    }
     let one = |one: InstanceView| TaskView {
         run: live.run.clone(),
         task: live.task.clone(),
@@ -74,6 +79,13 @@ fn task(context: &Context, run: Option<&str>, name: &str) -> Option<Vec<TaskView
         failure: None,
     };
     Some(live.instances.into_iter().map(one).collect())
+}
+
+fn is_under_way(standing: Standing) -> bool {
+    matches!(
+        standing,
+        Standing::Waiting | Standing::Offered | Standing::Running
+    )
 }
 
 fn standing(word: &str) -> Standing {

@@ -74,6 +74,8 @@ struct Way {
     executor: Option<NodeRef>,
     stolen: bool,
     since: Option<Instant>,
+    /// How long it ran, once it has ended.
+    took_ms: Option<u64>,
     steps: VecDeque<(Instant, NodeRef, StepKind)>,
 }
 
@@ -351,6 +353,7 @@ impl Entry {
                 if let Some(way) = state.way(&settled.task, &settled.label) {
                     way.settled = Some(settled.state.name().to_owned());
                     way.attempt = settled.attempts;
+                    way.took_ms = Some(settled.wall_ms);
                     way.executor = settled.node.clone().or_else(|| way.executor.take());
                 }
             }
@@ -443,7 +446,10 @@ impl Way {
                 self.executor = Some(node.clone());
                 self.since = Some(Instant::now());
             }
-            StepKind::Lost { .. } => self.executor = None,
+            StepKind::Lost { .. } => {
+                self.executor = None;
+                self.since = None;
+            }
             _ => {}
         }
         if self.steps.len() == MAX_STEPS {
@@ -459,6 +465,8 @@ impl Way {
             (Some(settled), _) => settled.as_str(),
             (None, Some(StepKind::Offered { .. } | StepKind::Pending)) => "offered",
             (None, Some(StepKind::Accepted)) => "sending",
+            // Nobody has it: it has not begun, or not again.
+            _ if self.since.is_none() => "waiting",
             _ => "running",
         };
         let steps = self.steps.iter().map(|(at, node, what)| {
@@ -481,9 +489,10 @@ impl Way {
                 here: false,
             }),
             stolen: self.stolen,
-            elapsed_ms: self
-                .since
-                .map_or(0, |since| convert::millis(since.elapsed())),
+            elapsed_ms: self.took_ms.unwrap_or_else(|| {
+                let since = self.since.map(|since| since.elapsed());
+                convert::millis(since.unwrap_or_default())
+            }),
             progress: progress.unwrap_or_default(),
             steps: steps.collect(),
         }
