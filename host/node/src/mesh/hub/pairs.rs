@@ -296,7 +296,19 @@ impl Hub {
                 .frame,
         };
         self.shared.set_queue(node, Arc::clone(&outgoing));
-        let reporting = self.reporting.clone();
+        self.run_pair(pair, stream, number, said);
+        if told != self.told {
+            self.tell_capabilities(&outgoing);
+        }
+        self.met(node, &admitted, relayed);
+        if !relayed && admitted.relay {
+            self.ask_relay(id);
+        }
+    }
+
+    /// Has a pair's task run until the pair is no more, which `said` and a note tell.
+    fn run_pair(&mut self, pair: Pair, stream: Stream, number: u64, said: oneshot::Sender<()>) {
+        let (node, reporting) = (pair.peer, self.reporting.clone());
         self.tasks.spawn(async move {
             let ended = pair.run(stream).await;
             drop(said);
@@ -308,13 +320,6 @@ impl Hub {
             // An error says that the mesh stops.
             let _sent = reporting.send(note).await;
         });
-        if told != self.told {
-            self.tell_capabilities(&outgoing);
-        }
-        self.met(node, &admitted, relayed);
-        if !relayed && admitted.relay {
-            self.ask_relay(id);
-        }
     }
 
     /// Says the own capabilities to a peer whose greeting told older ones.

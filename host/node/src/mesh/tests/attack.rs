@@ -212,6 +212,14 @@ async fn an_address_has_a_share_of_the_connections() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_has_to_prove_its_address_comes_up_all_the_same() {
+    // A quarter of three is none: it is always busy enough.
+    let (first, second) = pair(QUIC, |config| config.limits.pending_incoming = 3).await;
+    first.mesh.send(second.id, &progress(1, "")).unwrap();
+    assert_eq!(first.mesh.counters().admitted, 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn five_thousand_hostile_connects_leave_members_alone() {
     let (mut first, mut second) = pair(TCP, |_| {}).await;
     let at = socket(&first.mesh.listening()[0]);
