@@ -81,9 +81,9 @@ fn what_may_flow_is_judged_by_profile_before_anything_flows() {
         ("hostile-small", "hostile", "ran", None),
     ]);
     let message = |label: &str, node: &str| {
-        let steps = run.steps_of(label).into_iter();
+        let mut steps = run.steps_of(label).into_iter();
         let of = |step: &&serde_json::Value| step["node"]["name"] == node;
-        steps.filter(of).next_back().unwrap()["message"].to_string()
+        steps.rfind(of).unwrap()["message"].to_string()
     };
     let said = message("wan-huge", "wan");
     assert!(
