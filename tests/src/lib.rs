@@ -11,6 +11,7 @@
 pub mod bombs;
 pub mod halt;
 pub mod handshake;
+pub mod link;
 pub mod mesh;
 mod peak;
 mod project;
