@@ -5,11 +5,12 @@
 //!
 //! - `unknown-import`, `engine-mismatch`: both ends are the same program.
 //! - `not-trusted`: members trust each other, and who is no member is not let in; no setting lets strangers in.
-//! - `consent-never`: a node that takes nothing says so beforehand (no room), and is not offered anything.
-//! - `lease-cap` and `cooling-down` between the owner's looks, `moved-too-often` after three lost leases: the first is
-//!   here as what a waiting task is told; the second is told as what was declined; the third is `mesh_kill`'s matter.
-//! - `disk-full`: the owner's own disk, of which `ledger` has the tests.
-//! - a label that is missing or an engine that differs at the *executor*: the owner knows before it offers.
+//! - `consent-never`: a node that takes nothing says so beforehand, and is offered nothing (`no-room`).
+//! - `cooling-down`: it follows a decline that was told, and is not told itself.
+//! - `moved-too-often`: only after two lost leases or three moves, with the pauses between them.
+//! - `disk-full`: the owner's own disk; `node/src/ledger/tests` has that.
+//!
+//! At the executor, a label that it lacks and less memory than a task takes: its owner knows that before it offers.
 
 use std::fs;
 use std::process::Command;
