@@ -40,9 +40,9 @@ fn one(effort: &Effort, report: &mut Report, compressible: bool) {
         Contestant::new(RAW[0], || once(|| tcp.send(&bytes))),
         Contestant::new(RAW_FILES[0], || once(|| tcp.send_file(&file))),
         Contestant::new(OURS[0], || ours_tcp.round()),
-        Contestant::new(RAW[1], || once(|| quic.send(&bytes))).at_most(2),
-        Contestant::new(RAW_FILES[1], || once(|| quic.send_file(&file))).at_most(2),
-        Contestant::new(OURS[1], || ours_quic.round()).at_most(2),
+        Contestant::new(RAW[1], || once(|| quic.send(&bytes))).at_most(1),
+        Contestant::new(RAW_FILES[1], || once(|| quic.send_file(&file))).at_most(1),
+        Contestant::new(OURS[1], || ours_quic.round()).at_most(1),
         Contestant::new(PLAIN, || once(|| tcp.send_plain(&bytes))),
     ];
     let times = race(effort.at_most(3), contestants);

@@ -3,8 +3,8 @@
 use std::fmt::Write as _;
 use std::process::{Command, Stdio};
 
-use super::without_cpu;
-use crate::measure::{Contestant, Effort, Measured, race};
+use super::clock;
+use crate::measure::{Cost, Effort};
 use crate::nodes::{self, Pair, Way};
 use crate::report::{Goal, Report};
 
@@ -32,7 +32,6 @@ pub(super) fn makespan(effort: &Effort, report: &mut Report) {
         *round += 1;
         pair.pipeline(&pipeline(TASKS, &round.to_string(), each));
         pair.run();
-        1
     };
     let native = sykli_tests::native_guest("compute");
     let natively = |at_once: u32| {
@@ -43,30 +42,23 @@ pub(super) fn makespan(effort: &Effort, report: &mut Report) {
         let mut shell = Command::new("sh");
         let status = shell.args(["-c", &line]).stdout(Stdio::null()).status();
         assert!(status.is_ok_and(|status| status.success()), "{line}");
-        1
     };
-    let round = std::cell::RefCell::new(&mut rounds);
-    let times = race(
-        effort.at_most(1),
-        vec![
-            Contestant::new(ONE, || run(&one, &mut round.borrow_mut())),
-            Contestant::new(TWO, || run(&two, &mut round.borrow_mut())),
-            Contestant::new(NATIVE_ONE, || natively(1)),
-            Contestant::new(NATIVE_TWO, || natively(2)),
-        ],
-    );
-    let times: Vec<Measured> = times.into_iter().map(without_cpu).collect();
-    if let [alone, both, ..] = times.as_slice() {
-        let what = "a pipeline that computes, on two nodes against one";
-        report.goal(what, both, alone, Goal::Faster(1.9));
-    }
-    if let [.., native_one, native_two] = times.as_slice() {
-        report.note(&format!(
-            "Natively, two processes at a time do the same work {:.2}× as fast as one: what this machine's second core is \
-             worth bounds what two nodes on it can gain.",
-            native_one.value / native_two.value.max(1e-9)
-        ));
-    }
+    // Once each: they take long, and everything was compiled above.
+    let took = |name: &str, work: &mut dyn FnMut()| clock(name, Cost::of(work).1.wall);
+    let times = [
+        took(ONE, &mut || run(&one, &mut rounds)),
+        took(TWO, &mut || run(&two, &mut rounds)),
+        took(NATIVE_ONE, &mut || natively(1)),
+        took(NATIVE_TWO, &mut || natively(2)),
+    ];
+    let [alone, both, native_one, native_two] = &times;
+    let what = "a pipeline that computes, on two nodes against one";
+    report.goal(what, both, alone, Goal::Faster(1.9));
+    report.note(&format!(
+        "Natively, two processes at a time do the same work {:.2}× as fast as one: what this machine's second core is worth \
+         bounds what two nodes on it can gain.",
+        native_one.value / native_two.value.max(1e-9)
+    ));
     report.table(
         &format!("{TASKS} tasks that compute"),
         "`sykli run --mesh --steal` of independent tasks of about a second each, from its start to its end, nothing \
