@@ -1,138 +1,137 @@
-//! A connection of QUIC's as libp2p sees one: who is at its other end, and streams.
+//! A connection of QUIC's and its streams, in the shape that the swarm wants.
 //!
-//! Adapted from libp2p-quic, © Parity Technologies, MIT licence. Decides nothing. Called by the swarm.
+//! quinn's futures are made when they are first asked for and dropped when they are done. Decides one thing: a
+//! connection's window is small until this end opens a stream on it, which it does at once after the greeting and never
+//! before. Made by the transport and its listeners.
 
 use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use futures::{AsyncRead, AsyncWrite, FutureExt, ready};
+use futures::{AsyncRead, AsyncWrite, FutureExt};
 use libp2p::PeerId;
 use libp2p::core::muxing::{StreamMuxer, StreamMuxerEvent};
 use libp2p::tls::certificate;
 use quinn::rustls::pki_types::CertificateDer;
 use quinn::{ConnectionError, RecvStream, SendStream, VarInt};
-use tokio::time::timeout;
 
 use super::QuicError;
 use crate::mesh::limits::QUIC_CONNECTION_BYTES;
 
-/// A handshake under way.
-pub(in crate::mesh) type Connecting = BoxFuture<'static, Result<(PeerId, Connection), QuicError>>;
-
 /// Sees a handshake to its end, within `limit`.
-pub(super) async fn connect(
+pub(super) async fn handshake(
     connecting: quinn::Connecting,
     limit: Duration,
 ) -> Result<(PeerId, Connection), QuicError> {
-    let connected = timeout(limit, connecting).await;
-    let connection = connected.map_err(|_| QuicError::Slow)??;
-    let peer = peer(&connection).ok_or(QuicError::Nameless)?;
+    let done = tokio::time::timeout(limit, connecting).await;
+    let quic = done.map_err(|_| QuicError::Slow)??;
+    let peer = named(&quic).ok_or(QuicError::Nameless)?;
     let connection = Connection {
-        connection,
-        incoming: None,
-        outgoing: None,
-        closing: None,
-        greeted: false,
+        quic,
+        accepting: Pending(None),
+        opening: Pending(None),
+        is_wide: false,
     };
     Ok((peer, connection))
 }
 
-/// Whom the certificate, which the handshake has checked, names.
-fn peer(connection: &quinn::Connection) -> Option<PeerId> {
-    let identity = connection.peer_identity()?;
-    let chain = identity.downcast::<Vec<CertificateDer<'static>>>().ok()?;
-    let certificate = certificate::parse(chain.first()?).ok()?;
-    Some(certificate.peer_id())
+/// Whom the certificate names that the handshake has checked.
+fn named(quic: &quinn::Connection) -> Option<PeerId> {
+    let shown = quic.peer_identity()?;
+    let chain = shown.downcast::<Vec<CertificateDer<'static>>>().ok()?;
+    let first = certificate::parse(chain.first()?).ok()?;
+    Some(first.peer_id())
 }
 
-type Opening = BoxFuture<'static, Result<(SendStream, RecvStream), ConnectionError>>;
+/// A future that begins when it is asked for.
+struct Pending<T>(Option<BoxFuture<'static, T>>);
+
+impl<T> Pending<T> {
+    fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        begin: impl FnOnce() -> BoxFuture<'static, T>,
+    ) -> Poll<T> {
+        let mut future = self.0.take().unwrap_or_else(begin);
+        let polled = future.poll_unpin(cx);
+        if polled.is_pending() {
+            self.0 = Some(future);
+        }
+        polled
+    }
+}
+
+type Pair = Result<(SendStream, RecvStream), ConnectionError>;
 
 /// A connection.
 pub(in crate::mesh) struct Connection {
-    connection: quinn::Connection,
-    /// The next stream that the other end opens.
-    incoming: Option<Opening>,
-    /// The next one that this end opens.
-    outgoing: Option<Opening>,
-    closing: Option<BoxFuture<'static, ConnectionError>>,
-    /// This end opened a stream, which it does once the other one was greeted: it may send more than a greeting now.
-    greeted: bool,
+    quic: quinn::Connection,
+    accepting: Pending<Pair>,
+    opening: Pending<Pair>,
+    /// The other end may send more than a greeting.
+    is_wide: bool,
 }
 
 impl StreamMuxer for Connection {
     type Substream = Stream;
     type Error = QuicError;
 
-    fn poll_inbound(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<Stream, QuicError>> {
-        let this = self.get_mut();
-        let connection = &this.connection;
-        let incoming = this.incoming.get_or_insert_with(|| {
-            let connection = connection.clone();
-            async move { connection.accept_bi().await }.boxed()
-        });
-        let (send, recv) = ready!(incoming.poll_unpin(cx))?;
-        this.incoming = None;
-        Poll::Ready(Ok(Stream::new(send, recv)))
+    fn poll_inbound(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Stream, QuicError>> {
+        let quic = self.quic.clone();
+        let begin = || async move { quic.accept_bi().await }.boxed();
+        let pair = ready!(self.accepting.poll(cx, begin));
+        Poll::Ready(pair.map(Stream::from).map_err(QuicError::from))
     }
 
     fn poll_outbound(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Result<Stream, QuicError>> {
-        let this = self.get_mut();
-        let connection = &this.connection;
-        if !std::mem::replace(&mut this.greeted, true) {
-            connection.set_receive_window(VarInt::from_u32(QUIC_CONNECTION_BYTES));
+        if !self.is_wide {
+            self.is_wide = true;
+            let wide = VarInt::from_u32(QUIC_CONNECTION_BYTES);
+            self.quic.set_receive_window(wide);
         }
-        let outgoing = this.outgoing.get_or_insert_with(|| {
-            let connection = connection.clone();
-            async move { connection.open_bi().await }.boxed()
-        });
-        let (send, recv) = ready!(outgoing.poll_unpin(cx))?;
-        this.outgoing = None;
-        Poll::Ready(Ok(Stream::new(send, recv)))
+        let quic = self.quic.clone();
+        let begin = || async move { quic.open_bi().await }.boxed();
+        let pair = ready!(self.opening.poll(cx, begin));
+        Poll::Ready(pair.map(Stream::from).map_err(QuicError::from))
     }
 
     fn poll(
         self: Pin<&mut Self>,
         _: &mut Context<'_>,
     ) -> Poll<Result<StreamMuxerEvent, QuicError>> {
-        // The one event is a changed address, and connections do not migrate.
+        // Its one event is an address that has changed, and connections do not migrate.
         Poll::Pending
     }
 
-    fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), QuicError>> {
-        let this = self.get_mut();
-        let connection = &this.connection;
-        let closing = this.closing.get_or_insert_with(|| {
-            connection.close(0_u32.into(), &[]);
-            let connection = connection.clone();
-            async move { connection.closed().await }.boxed()
-        });
-        match ready!(closing.poll_unpin(cx)) {
-            ConnectionError::LocallyClosed => Poll::Ready(Ok(())),
-            error => Poll::Ready(Err(error.into())),
-        }
+    fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Result<(), QuicError>> {
+        // quinn tells the other end, and forgets the connection when that has died away.
+        self.quic.close(0_u32.into(), &[]);
+        Poll::Ready(Ok(()))
     }
 }
 
-/// A stream.
+/// A stream, both ways.
 pub(in crate::mesh) struct Stream {
     send: SendStream,
     recv: RecvStream,
-    /// How closing it ended, which may be asked for again.
-    closed: Option<Result<(), io::ErrorKind>>,
+    /// Nothing more is sent: to close it again is no error.
+    is_closed: bool,
 }
 
-impl Stream {
-    fn new(send: SendStream, recv: RecvStream) -> Stream {
+impl From<(SendStream, RecvStream)> for Stream {
+    fn from((send, recv): (SendStream, RecvStream)) -> Stream {
         Stream {
             send,
             recv,
-            closed: None,
+            is_closed: false,
         }
     }
 }
@@ -141,12 +140,9 @@ impl AsyncRead for Stream {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-        buffer: &mut [u8],
+        room: &mut [u8],
     ) -> Poll<io::Result<usize>> {
-        if matches!(self.closed, Some(Err(_))) {
-            return Poll::Ready(Ok(0));
-        }
-        Pin::new(&mut self.recv).poll_read(cx, buffer)
+        AsyncRead::poll_read(Pin::new(&mut self.recv), cx, room)
     }
 }
 
@@ -154,9 +150,9 @@ impl AsyncWrite for Stream {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-        buffer: &[u8],
+        bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        AsyncWrite::poll_write(Pin::new(&mut self.send), cx, buffer)
+        AsyncWrite::poll_write(Pin::new(&mut self.send), cx, bytes)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -164,11 +160,11 @@ impl AsyncWrite for Stream {
     }
 
     fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if let Some(closed) = self.closed {
-            return Poll::Ready(closed.map_err(Into::into));
+        if self.is_closed {
+            return Poll::Ready(Ok(()));
         }
         let closed = ready!(AsyncWrite::poll_close(Pin::new(&mut self.send), cx));
-        self.closed = Some(closed.as_ref().map_err(io::Error::kind).copied());
+        self.is_closed = true;
         Poll::Ready(closed)
     }
 }

@@ -1,175 +1,135 @@
-//! A socket that listens: who knocks there, and at which addresses it can be reached.
+//! A socket that listens, as a task: who knocks there, and at which addresses it is reached.
 //!
-//! Each attempt is put to the [`Porch`] before anything is spent on it. Adapted from libp2p-quic, © Parity Technologies,
-//! MIT licence. Called by the transport.
+//! Each attempt is put to the [`Porch`] before anything is spent on it. What comes of it waits in a bounded queue for the
+//! swarm; while that is full nobody is looked at, and quinn keeps only a few. Decides nothing. Made by the transport.
 
-use std::collections::HashSet;
 use std::io;
-use std::net::{IpAddr, SocketAddr, UdpSocket};
-use std::pin::Pin;
-use std::task::{Context, Poll, Waker};
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use futures::future::BoxFuture;
-use futures::{FutureExt, Stream, ready};
+use futures::{FutureExt, StreamExt};
 use if_watch::IfEvent;
 use if_watch::tokio::IfWatcher;
 use libp2p::core::transport::{ListenerId, TransportEvent};
 use quinn::Incoming;
+use tokio::sync::{mpsc, oneshot};
 
-use super::connection::{Connecting, connect};
-use super::{QuicError, address};
+use super::connection::handshake;
+use super::{Event, Expected, QuicError, address};
 use crate::mesh::doors::{Knock, Porch};
-
-/// Attempts that are looked at in one go, so that a flood of them leaves time for everything else.
-const AT_ONCE: usize = 32;
-
-type Event = TransportEvent<Connecting, QuicError>;
 
 /// See the module.
 pub(super) struct Listener {
-    id: ListenerId,
-    at: SocketAddr,
-    endpoint: quinn::Endpoint,
-    /// The same socket, to punch holes with.
-    socket: UdpSocket,
-    porch: Porch,
-    handshake: Duration,
-    /// The next attempt.
-    accept: BoxFuture<'static, Option<Incoming>>,
-    /// Where it listens on every address: which there are.
-    interfaces: Option<IfWatcher>,
-    addresses: HashSet<IpAddr>,
-    /// Said before anything else.
-    pending: Option<Event>,
-    closed: bool,
-    /// To say that it was closed.
-    waker: Option<Waker>,
+    pub(super) id: ListenerId,
+    pub(super) at: SocketAddr,
+    pub(super) endpoint: quinn::Endpoint,
+    pub(super) porch: Porch,
+    /// How long a handshake may take.
+    pub(super) limit: Duration,
+    pub(super) expected: Expected,
+    pub(super) say: mpsc::Sender<Event>,
 }
 
 impl Listener {
-    pub(super) fn new(
-        id: ListenerId,
-        socket: UdpSocket,
-        endpoint: quinn::Endpoint,
-        handshake: Duration,
-        porch: Porch,
-    ) -> io::Result<Listener> {
-        let at = socket.local_addr()?;
-        let everywhere = at.ip().is_unspecified();
-        let interfaces = everywhere.then(IfWatcher::new).transpose()?;
-        let pending = (!everywhere).then(|| TransportEvent::NewAddress {
-            listener_id: id,
-            listen_addr: address::format(at),
-        });
-        Ok(Listener {
-            id,
-            at,
-            accept: next(&endpoint),
-            endpoint,
-            socket,
-            porch,
-            handshake,
-            interfaces,
-            addresses: (!everywhere).then_some(at.ip()).into_iter().collect(),
-            pending,
-            closed: false,
-            waker: None,
-        })
-    }
-
-    pub(super) fn id(&self) -> ListenerId {
-        self.id
-    }
-
-    pub(super) fn endpoint(&self) -> quinn::Endpoint {
-        self.endpoint.clone()
-    }
-
-    pub(super) fn socket(&self) -> io::Result<UdpSocket> {
-        self.socket.try_clone()
-    }
-
-    /// Whether `remote` can be reached from its port.
-    pub(super) fn reaches(&self, remote: IpAddr) -> bool {
-        let near = |ip: &IpAddr| ip.is_loopback();
-        !self.closed
-            && self.at.is_ipv4() == remote.is_ipv4()
-            && (!remote.is_loopback() || self.addresses.iter().any(near))
-    }
-
-    /// Listens no more, which is said next.
-    pub(super) fn close(&mut self, reason: Result<(), QuicError>) {
-        if self.closed {
-            return;
-        }
-        self.endpoint.close(0_u32.into(), &[]);
-        self.pending = Some(TransportEvent::ListenerClosed {
-            listener_id: self.id,
-            reason,
-        });
-        self.closed = true;
-        if let Some(waker) = self.waker.take() {
-            waker.wake();
-        }
-    }
-
-    /// The next change of an address that it listens on.
-    fn poll_interfaces(&mut self, cx: &mut Context<'_>) -> Poll<Event> {
-        let Some(interfaces) = self.interfaces.as_mut() else {
-            return Poll::Pending;
+    /// Until it is stopped, its socket fails, or nobody listens to it any more.
+    pub(super) async fn serve(self, stopped: oneshot::Receiver<()>) {
+        let reason = tokio::select! {
+            ended = self.listen() => ended,
+            _ = stopped => Ok(()),
         };
+        self.endpoint.close(0_u32.into(), &[]);
         let listener_id = self.id;
-        loop {
-            let (ip, is_up) = match ready!(interfaces.poll_if_event(cx)) {
-                Ok(IfEvent::Up(network)) => (network.addr(), true),
-                Ok(IfEvent::Down(network)) => (network.addr(), false),
-                Err(error) => {
-                    let error = error.into();
-                    return Poll::Ready(TransportEvent::ListenerError { listener_id, error });
-                }
-            };
-            if ip.is_ipv4() != self.at.is_ipv4() {
-                continue;
-            }
-            let listen_addr = address::format(SocketAddr::new(ip, self.at.port()));
-            return Poll::Ready(match is_up {
-                true => {
-                    self.addresses.insert(ip);
-                    TransportEvent::NewAddress {
-                        listener_id,
-                        listen_addr,
-                    }
-                }
-                false => {
-                    self.addresses.remove(&ip);
-                    TransportEvent::AddressExpired {
-                        listener_id,
-                        listen_addr,
-                    }
-                }
-            });
+        // Nobody is there only when the transport is gone.
+        let _ = self
+            .say
+            .send(TransportEvent::ListenerClosed {
+                listener_id,
+                reason,
+            })
+            .await;
+    }
+
+    async fn listen(&self) -> Result<(), QuicError> {
+        // On every address: those that there are, as they come and go.
+        let mut interfaces = match self.at.ip().is_unspecified() {
+            true => Some(IfWatcher::new()?),
+            false => None,
+        };
+        if interfaces.is_none() && !self.tell(self.reached(self.at.ip(), true)).await {
+            return Ok(());
         }
+        loop {
+            let event = tokio::select! {
+                incoming = self.endpoint.accept() => match incoming {
+                    Some(incoming) => self.judge(incoming),
+                    None => return Ok(()),
+                },
+                change = changed(&mut interfaces) => self.moved(change),
+            };
+            if let Some(event) = event
+                && !self.tell(event).await
+            {
+                return Ok(());
+            }
+        }
+    }
+
+    /// False where nobody listens to it any more.
+    async fn tell(&self, event: Event) -> bool {
+        self.say.send(event).await.is_ok()
+    }
+
+    fn reached(&self, ip: IpAddr, is_up: bool) -> Event {
+        let listener_id = self.id;
+        let listen_addr = address::format(SocketAddr::new(ip, self.at.port()));
+        match is_up {
+            true => TransportEvent::NewAddress {
+                listener_id,
+                listen_addr,
+            },
+            false => TransportEvent::AddressExpired {
+                listener_id,
+                listen_addr,
+            },
+        }
+    }
+
+    fn moved(&self, change: io::Result<IfEvent>) -> Option<Event> {
+        let (ip, is_up) = match change {
+            Ok(IfEvent::Up(net)) => (net.addr(), true),
+            Ok(IfEvent::Down(net)) => (net.addr(), false),
+            Err(error) => {
+                return Some(TransportEvent::ListenerError {
+                    listener_id: self.id,
+                    error: error.into(),
+                });
+            }
+        };
+        let same_kind = ip.is_ipv4() == self.at.is_ipv4();
+        same_kind.then(|| self.reached(ip, is_up))
     }
 
     /// Begins a handshake with whoever may have one.
     fn judge(&self, incoming: Incoming) -> Option<Event> {
         let from = incoming.remote_address();
-        let proved = incoming.remote_address_validated() || !incoming.may_retry();
-        match self.porch.judge(from.ip(), proved) {
-            Knock::Begin => {}
-            Knock::Prove => {
-                // It fails only where the address is proved.
-                let _sent = incoming.retry();
-                return None;
-            }
-            Knock::Ignore => {
-                incoming.ignore();
-                return None;
+        let waits = self.expected.take(from);
+        if waits.is_none() {
+            let proved = incoming.remote_address_validated() || !incoming.may_retry();
+            match self.porch.judge(from.ip(), proved) {
+                Knock::Begin => {}
+                Knock::Prove => {
+                    // It fails only where the address is proved.
+                    let _sent = incoming.retry();
+                    return None;
+                }
+                Knock::Ignore => {
+                    incoming.ignore();
+                    return None;
+                }
             }
         }
         let connecting = match incoming.accept() {
-            Ok(connecting) => connecting,
+            Ok(connecting) => handshake(connecting, self.limit).boxed(),
             Err(error) => {
                 // Anybody can send a datagram that is none.
                 self.porch.failed();
@@ -177,48 +137,26 @@ impl Listener {
                 return None;
             }
         };
+        let upgrade = match waits {
+            Some(waits) => waits.send(connecting).err()?,
+            None => connecting,
+        };
         Some(TransportEvent::Incoming {
             listener_id: self.id,
-            upgrade: connect(connecting, self.handshake).boxed(),
+            upgrade,
             local_addr: address::format(self.at),
             send_back_addr: address::format(from),
         })
     }
 }
 
-fn next(endpoint: &quinn::Endpoint) -> BoxFuture<'static, Option<Incoming>> {
-    let endpoint = endpoint.clone();
-    async move { endpoint.accept().await }.boxed()
-}
-
-impl Stream for Listener {
-    type Item = Event;
-
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Event>> {
-        for _ in 0..AT_ONCE {
-            if let Some(event) = self.pending.take() {
-                return Poll::Ready(Some(event));
-            }
-            if self.closed {
-                return Poll::Ready(None);
-            }
-            if let Poll::Ready(event) = self.poll_interfaces(cx) {
-                return Poll::Ready(Some(event));
-            }
-            let Poll::Ready(incoming) = self.accept.poll_unpin(cx) else {
-                self.waker = Some(cx.waker().clone());
-                return Poll::Pending;
-            };
-            let Some(incoming) = incoming else {
-                self.close(Ok(()));
-                continue;
-            };
-            self.accept = next(&self.endpoint);
-            if let Some(event) = self.judge(incoming) {
-                return Poll::Ready(Some(event));
-            }
-        }
-        cx.waker().wake_by_ref();
-        Poll::Pending
+/// The next change of an interface; never where none is watched.
+async fn changed(interfaces: &mut Option<IfWatcher>) -> io::Result<IfEvent> {
+    match interfaces {
+        Some(interfaces) => match interfaces.next().await {
+            Some(change) => change,
+            None => std::future::pending().await,
+        },
+        None => std::future::pending().await,
     }
 }

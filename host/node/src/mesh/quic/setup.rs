@@ -21,15 +21,14 @@ const WAITING: usize = 256;
 /// Bytes that may come for one of them meanwhile, and for all.
 const WAITING_BYTES: u64 = 16 << 10;
 const ALL_WAITING_BYTES: u64 = 1 << 20;
-/// What the key of stateless resets is derived from: as libp2p-quic has it.
-const RESET_CONTEXT: &[u8] = b"libp2p quic stateless reset key";
+/// What the key of stateless resets is derived from.
+const RESET_CONTEXT: &[u8] = b"sykli: QUIC, stateless reset";
 
 /// See the module.
-#[derive(Clone)]
 pub(super) struct Setup {
     pub(super) client: ClientConfig,
-    pub(super) server: ServerConfig,
-    pub(super) endpoint: EndpointConfig,
+    server: ServerConfig,
+    endpoint: EndpointConfig,
 }
 
 impl Setup {
@@ -70,6 +69,13 @@ impl Setup {
             server,
             endpoint,
         })
+    }
+
+    /// An endpoint on a socket, which answers who knocks where it `listens`. To be called where tokio runs.
+    pub(super) fn endpoint(&self, socket: UdpSocket, listens: bool) -> io::Result<quinn::Endpoint> {
+        let server = listens.then(|| self.server.clone());
+        let runtime = Arc::new(quinn::TokioRuntime);
+        quinn::Endpoint::new(self.endpoint.clone(), server, socket, runtime)
     }
 }
 
