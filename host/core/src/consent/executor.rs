@@ -45,6 +45,8 @@ const MIN_WORD_MS: u64 = 1_000;
 const MINUTE_MS: u64 = 60_000;
 /// The longest that a bundle is waited for in one go, in milliseconds, whatever its size is said to be.
 const MAX_FETCH_MS: u64 = 6 * 3_600_000;
+/// How long an owner that is back has to name a lease whose bundle is not here, beyond the way there and back.
+const NAMED_MS: u64 = 10_000;
 
 /// A lease of another node's, by owner and key.
 type Id = (NodeId, LeaseKey);
@@ -277,8 +279,13 @@ impl Executor {
                     .jobs
                     .get(&id)
                     .is_some_and(|job| matches!(job.state, State::Fetching));
-                // The owner asks for what it still knows of; a bundle flows only then.
+                // The owner names what it still knows of; a bundle flows only then. That it was accepted may not have
+                // reached it: what it does not name it has taken back.
                 if fetching {
+                    let rtt_ms = u64::from(desk.link(owner).rtt_ms);
+                    let named = NAMED_MS.saturating_add(rtt_ms.saturating_mul(4));
+                    let named = desk.now.after_ms(named);
+                    self.change(&id, |job| job.until = job.until.min(named));
                     continue;
                 }
                 let until = desk.now.after_ms(desk.setup.profile.lease_ms());

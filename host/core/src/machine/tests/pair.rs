@@ -302,6 +302,10 @@ impl Pair {
             Action::StartForeign { .. } => "guest",
             Action::FetchOutputs { .. } => "fetch",
             Action::Send {
+                message: Message::ToOwner(ToOwner::Accept { .. }),
+                ..
+            } => "accept",
+            Action::Send {
                 message: Message::ToOwner(_) | Message::ToExecutor(_),
                 ..
             } => "deliver",

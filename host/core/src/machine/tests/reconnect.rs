@@ -48,6 +48,21 @@ fn a_cut_while_the_record_is_written_lets_the_task_stay() {
 }
 
 #[test]
+fn a_cut_that_swallows_the_acceptance_occupies_the_executor_for_seconds_only() {
+    let mut pair = at("accept");
+    pair.cut();
+    pair.connect();
+    pair.pass(9_000);
+    let given_up = "executor → Lost r/1#1 Bundle";
+    assert!(!pair.lines().iter().any(|line| line == given_up));
+    pair.pass(3_000);
+    let lines = pair.lines();
+    assert!(lines.iter().any(|line| line == given_up), "{lines:#?}");
+    pair.release("local");
+    assert_eq!(pair.settled.len(), 2);
+}
+
+#[test]
 fn a_cut_while_the_bundle_flows_resumes_it() {
     let mut pair = at("bundle");
     pair.cut();
