@@ -6,6 +6,7 @@
 //! Compiled code is kept in memory, and on disk by [`cache`](crate::cache). This is the only place that turns bytes into
 //! native code without compiling them, and it does so with what that cache vouches for alone.
 
+mod clear;
 mod config;
 
 use std::borrow::Cow;
@@ -18,14 +19,16 @@ use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use thiserror::Error;
-use wasmtime::InstanceAllocationStrategy;
 use wasmtime::component::types::{ComponentItem, Type};
 use wasmtime::component::{Component as Compiled, ComponentExportIndex, InstancePre, Linker};
+use wasmtime::{InstanceAllocationStrategy, Store};
 
 use crate::cache::{Cached, CodeCache, Key};
 use crate::drive::{Control, Stop};
 use crate::load::{self, Description, LoadError};
 use crate::state::GuestState;
+use clear::Clearing;
+pub(crate) use clear::Turn;
 
 /// The wasmtime that is built in; a test compares it with the lock file.
 const WASMTIME: &str = "48.0.8";
@@ -84,6 +87,7 @@ struct Shared {
     portable: OnceLock<Result<Flavour, EngineError>>,
     loaded: Mutex<Loaded>,
     turns: Turns,
+    clearing: Clearing,
 }
 
 /// One wasmtime engine and what is linked for it.
@@ -163,6 +167,7 @@ impl Engine {
             portable: OnceLock::new(),
             loaded: Mutex::default(),
             turns: Turns::new(slots),
+            clearing: Clearing::default(),
         };
         Ok(Self {
             shared: Arc::new(shared),
@@ -252,6 +257,12 @@ impl Engine {
         };
         turns.waiting.fetch_sub(1, Ordering::SeqCst);
         taken
+    }
+
+    /// Drops the store of a guest that has ended: first its stack, in turn, then its data, which ends the turn, then the
+    /// instances.
+    pub(crate) fn clear(&self, mut store: Store<GuestState>) {
+        store.data_mut().turn = self.shared.clearing.turn();
     }
 
     fn flavour(&self, floats: Floats) -> Result<&Flavour, EngineError> {

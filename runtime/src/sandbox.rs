@@ -172,7 +172,7 @@ impl Sandbox {
         }
         let ended = control.drive(call(component, &mut store), &clock);
         let left = store.get_fuel().unwrap_or(0);
-        let mut state = store.into_data();
+        let state = store.data_mut();
         let status = match ended {
             Err(stop) => stopped(stop, grant),
             Ok(Ok(())) => Status::Exited(0),
@@ -185,7 +185,9 @@ impl Sandbox {
                 wanted,
             });
         }
-        collect(state, status, fuel)
+        let outcome = collect(state, status, fuel);
+        self.engine.clear(store);
+        outcome
     }
 
     fn state(
@@ -208,6 +210,7 @@ impl Sandbox {
         let mut table = ResourceTable::new();
         table.set_max_capacity(limits::HANDLES as usize);
         GuestState {
+            turn: None,
             table,
             vfs: Vfs::new(inputs.mounts, quota),
             refusals: Refusals::default(),
@@ -267,10 +270,10 @@ fn stopped(stop: Stop, grant: &Grant) -> Status {
     }
 }
 
-/// Takes the state apart.
-fn collect(mut state: GuestState, status: Status, fuel: u64) -> Outcome {
+/// Takes out of the state what is left of the run.
+fn collect(state: &mut GuestState, status: Status, fuel: u64) -> Outcome {
     state.reports.finish(&*state.observer);
-    let (left, status) = match state.vfs.finish() {
+    let (left, status) = match state.vfs.take().finish() {
         Ok(left) => (left, status),
         // Whatever the guest made of it: its files are not what it wrote.
         Err(error) if error.no_space => (
@@ -303,7 +306,7 @@ fn collect(mut state: GuestState, status: Status, fuel: u64) -> Outcome {
         changes: left.changes,
         stdout,
         stderr,
-        refusals: state.refusals.into_vec(),
+        refusals: std::mem::take(&mut state.refusals).into_vec(),
     }
 }
 

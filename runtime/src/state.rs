@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use wasmtime::component::ResourceTable;
 
+use crate::engine::Turn;
 use crate::host::clocks::Clock;
 use crate::host::random::Random;
 use crate::host::sockets::Net;
@@ -19,6 +20,8 @@ use crate::vfs::Vfs;
 
 /// The store data of one run.
 pub struct GuestState {
+    /// Held while the stack is cleared, and let go before anything else is dropped.
+    pub(crate) turn: Option<Turn>,
     /// Every resource the guest holds a handle to.
     pub table: ResourceTable,
     /// Its file system.

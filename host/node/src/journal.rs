@@ -60,7 +60,7 @@ pub(crate) const LAYOUT: Layout = Layout {
     table_count: 5,
     version: 2,
     pragmas: "PRAGMA synchronous = NORMAL; PRAGMA cache_size = -16384; PRAGMA wal_autocheckpoint = 4096;",
-    durable: true,
+    durable: false,
     keep_newer: true,
     precious: false,
     upgrades: &[(1, TO_2)],

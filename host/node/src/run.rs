@@ -147,13 +147,12 @@ impl Node {
         interrupt: &Interrupt,
     ) -> Result<RunReport, NodeError> {
         let began = Instant::now();
-        // Each takes milliseconds and needs no other. Why one could not be made is asked where it is needed.
+        // Each takes a while and needs no other. Why one could not be made is asked where it is needed. The engine is made
+        // by this thread: its part of the heap grows in larger steps than another thread's.
         let mut opened = std::thread::scope(|scope| {
-            // Without a thread they are made there.
-            let _ = std::thread::Builder::new().spawn_scoped(scope, || {
-                let _ = self.store();
-                self.engine().map(|_| ())
-            });
+            // Without a thread it is opened where it is first asked for, as the journal is.
+            let _ = std::thread::Builder::new().spawn_scoped(scope, || self.store().map(|_| ()));
+            let _ = self.engine();
             self.open_run(&request, Purpose::Run { events, interrupt })
         })?;
         for message in &opened.warnings {

@@ -79,14 +79,14 @@ impl Stdio {
     }
 
     /// What was kept of stdout and stderr.
-    pub(crate) fn finish(self) -> (Captured, Captured) {
+    pub(crate) fn finish(&mut self) -> (Captured, Captured) {
         let take = |slot: Option<Arc<Mutex<Capture>>>| match slot {
             Some(capture) => {
                 std::mem::take(&mut capture.lock().unwrap_or_else(PoisonError::into_inner).kept)
             }
             None => Captured::default(),
         };
-        (take(self.stdout), take(self.stderr))
+        (take(self.stdout.take()), take(self.stderr.take()))
     }
 }
 

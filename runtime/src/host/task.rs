@@ -100,8 +100,8 @@ impl Reports {
     }
 
     /// Passes on the progress that still waits.
-    pub(crate) fn finish(self, observer: &dyn Observer) {
-        if let Some((done, total, message)) = self.waiting {
+    pub(crate) fn finish(&mut self, observer: &dyn Observer) {
+        if let Some((done, total, message)) = self.waiting.take() {
             observer.progress(done, total, &message);
         }
     }

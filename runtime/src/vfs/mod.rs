@@ -181,6 +181,15 @@ impl Vfs {
         }
     }
 
+    /// Takes the whole of it away; what stays is empty.
+    pub(crate) fn take(&mut self) -> Vfs {
+        let empty = Vfs {
+            nodes: self.nodes.emptied(),
+            mounts: Vec::new(),
+        };
+        std::mem::replace(self, empty)
+    }
+
     /// A handle on each mount with the path the guest knows it by, in the order they were mounted.
     ///
     /// # Errors

@@ -121,6 +121,11 @@ impl Nodes {
         }
     }
 
+    /// None of the nodes, with the same bounds.
+    pub(crate) fn emptied(&self) -> Nodes {
+        Nodes::new(Arc::clone(&self.ledger), Arc::clone(&self.spool))
+    }
+
     /// Slots in use or once used; what the tree holds in memory.
     #[cfg(test)]
     pub(crate) fn slots(&self) -> usize {

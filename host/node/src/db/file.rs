@@ -40,7 +40,7 @@ pub(crate) struct Layout {
     pub(crate) version: i64,
     /// Run on each new connection.
     pub(crate) pragmas: &'static str,
-    /// Whether what is committed must outlive the machine's loss of power, sooner or later.
+    /// Whether what is committed outlives the machine's loss of power: every commit waits for the disk, as `pragmas` say.
     pub(crate) durable: bool,
     /// Whether a file of a newer version is refused rather than replaced.
     pub(crate) keep_newer: bool,
@@ -201,42 +201,45 @@ impl DbFile {
 
     fn try_connect(&self) -> Result<Opened, CommitError> {
         // Creating needs the lock alone: two processes that create at once would each see half of the other's work.
-        let missing = std::fs::metadata(&self.path).map_or(true, |found| found.len() == 0);
-        let operation = if missing {
-            FlockOperation::LockExclusive
-        } else {
-            FlockOperation::LockShared
+        let operation = match self.is_missing() {
+            true => FlockOperation::LockExclusive,
+            false => FlockOperation::LockShared,
         };
         let _guard =
             lock_file(&self.lock_path(), operation).map_err(|error| CommitError::of_io(&error))?;
-        if missing {
+        // Another process may have made it while this one waited.
+        let new = operation == FlockOperation::LockExclusive && self.is_missing();
+        if new {
             self.forget_log();
-            self.create().map_err(|error| CommitError::of(&error))?;
+            if self.layout.durable {
+                self.create().map_err(|error| CommitError::of(&error))?;
+            }
         }
-        self.prepare()
+        self.prepare(new)
     }
 
-    /// Makes the file, empty but a write-ahead log's. While there is nothing to lose there is no order of writes to wait for,
-    /// and one wait at the end is enough: what is committed later must not depend on a file that a lost machine forgets.
+    /// Whether there is no file, or nothing in it.
+    fn is_missing(&self) -> bool {
+        std::fs::metadata(&self.path).map_or(true, |found| found.len() == 0)
+    }
+
+    /// Makes the file, empty but a write-ahead log's, and waits until the disk has it: what is committed to the log, and
+    /// waited for, must not depend on a file that a lost machine forgets. Where no commit is waited for, neither is this.
     fn create(&self) -> rusqlite::Result<()> {
         let connection = Connection::open_with_flags(&self.path, FLAGS)?;
-        connection.execute_batch("PRAGMA synchronous = OFF")?;
+        connection.execute_batch("PRAGMA synchronous = OFF; PRAGMA journal_mode = OFF")?;
         log_ahead(&connection)?;
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
         drop(connection);
-        if self.layout.durable {
-            // Where it fails, so does the first commit, which says why.
-            let _ = std::fs::File::open(&self.path).and_then(|file| file.sync_all());
-        }
+        // Where it fails, so does the first commit, which says why.
+        let _ = std::fs::File::open(&self.path).and_then(|file| file.sync_all());
         Ok(())
     }
 
     /// Without its database a write-ahead log means nothing, and must not be played into another.
     fn forget_log(&self) {
-        if std::fs::metadata(&self.path).map_or(true, |found| found.len() == 0) {
-            for suffix in ["-wal", "-shm", "-journal"] {
-                remove_any(&with_suffix(&self.path, suffix));
-            }
+        for suffix in ["-wal", "-shm", "-journal"] {
+            remove_any(&with_suffix(&self.path, suffix));
         }
     }
 
@@ -244,8 +247,8 @@ impl DbFile {
         with_suffix(&self.path, ".lock")
     }
 
-    fn prepare(&self) -> Result<Opened, CommitError> {
-        let (connection, found) = self.make().map_err(|error| CommitError::of(&error))?;
+    fn prepare(&self, new: bool) -> Result<Opened, CommitError> {
+        let (connection, found) = self.make(new).map_err(|error| CommitError::of(&error))?;
         if let Some(version) = found.version
             && version > self.layout.version
             && self.layout.keep_newer
@@ -274,49 +277,62 @@ impl DbFile {
         }
     }
 
-    fn make(&self) -> rusqlite::Result<(Connection, Found)> {
+    fn make(&self, new: bool) -> rusqlite::Result<(Connection, Found)> {
         let mut connection = Connection::open_with_flags(&self.path, FLAGS)?;
         connection.busy_timeout(BUSY)?;
         connection.set_prepared_statement_cache_capacity(32);
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+        if new && !self.layout.durable {
+            // While there is nothing to lose there is no order of writes to wait for, neither of the file's beginning nor of
+            // the log's, which follows no older one; and nothing to go back to, so no file is made for that.
+            connection.execute_batch("PRAGMA synchronous = OFF; PRAGMA journal_mode = OFF")?;
+        }
         log_ahead(&connection)?;
         connection.execute_batch("PRAGMA temp_store = MEMORY; PRAGMA cell_size_check = ON;")?;
-        connection.execute_batch(self.layout.pragmas)?;
-        if stamped(&connection)? == 0 {
-            let transaction =
-                connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-            if stamped(&transaction)? == 0 {
-                transaction.execute_batch(self.layout.tables)?;
-                transaction.pragma_update(None, "user_version", stamp(self.layout.version))?;
-            }
-            transaction.commit()?;
+        let mut found = stamped(&connection)?;
+        if found == 0 {
+            self.fill(&mut connection)?;
+            found = stamped(&connection)?;
         }
-        self.upgrade(&mut connection)?;
+        connection.execute_batch(self.layout.pragmas)?;
+        if self.step(found).is_some() {
+            self.upgrade(&mut connection)?;
+            found = stamped(&connection)?;
+        }
         // Reading the schema here also opens the log, under the lock that keeps the file in its place.
         let names: Vec<String> = connection
             .prepare("SELECT sql FROM sqlite_schema WHERE type = 'table'")?
             .query_map([], |row| row.get(0))?
             .collect::<Result<_, _>>()?;
         let found = Found {
-            version: unstamp(stamped(&connection)?),
+            version: unstamp(found),
             tables: names.len(),
         };
         Ok((connection, found))
     }
 
+    /// Makes the tables where no other process has done so meanwhile.
+    fn fill(&self, connection: &mut Connection) -> rusqlite::Result<()> {
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        if stamped(&transaction)? == 0 {
+            transaction.execute_batch(self.layout.tables)?;
+            transaction.pragma_update(None, "user_version", stamp(self.layout.version))?;
+        }
+        transaction.commit()
+    }
+
+    /// How the tables of the version that is stamped are brought up, where that is an older one.
+    fn step(&self, stamped: i64) -> Option<&'static (i64, &'static str)> {
+        let version = unstamp(stamped)?;
+        let mut upgrades = self.layout.upgrades.iter();
+        upgrades.find(|(from, _)| *from == version)
+    }
+
     /// Brings the tables of an older version up, all steps in one transaction.
     fn upgrade(&self, connection: &mut Connection) -> rusqlite::Result<()> {
-        let step = |version: i64| {
-            let mut upgrades = self.layout.upgrades.iter();
-            upgrades.find(|(from, _)| *from == version)
-        };
-        let is_old = |stamp: i64| unstamp(stamp).and_then(step).is_some();
-        if !is_old(stamped(connection)?) {
-            return Ok(());
-        }
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         // Another process may have done it meanwhile.
-        while let Some((from, sql)) = unstamp(stamped(&transaction)?).and_then(step) {
+        while let Some((from, sql)) = self.step(stamped(&transaction)?) {
             transaction.execute_batch(sql)?;
             transaction.pragma_update(None, "user_version", stamp(from + 1))?;
         }
@@ -473,7 +489,7 @@ mod tests {
             tables: "CREATE TABLE one (number INTEGER NOT NULL);",
             table_count: 1,
             version,
-            pragmas: "",
+            pragmas: "PRAGMA synchronous = NORMAL;",
             durable: false,
             keep_newer: true,
             precious: false,
@@ -483,6 +499,23 @@ mod tests {
 
     static OLD: Layout = layout(1);
     static NEW: Layout = layout(2);
+
+    #[test]
+    fn what_makes_a_file_without_waiting_goes_on_as_the_layout_says() {
+        let temp = tempfile::tempdir().unwrap();
+        let made = DbFile::open(temp.path(), &OLD).unwrap();
+        let first = made.take().unwrap();
+        let second = made.connect().unwrap();
+        for opened in [first, second] {
+            let asked = |pragma: &str| {
+                let row = |row: &rusqlite::Row<'_>| row.get::<_, rusqlite::types::Value>(0);
+                opened.connection.query_row(pragma, [], row).unwrap()
+            };
+            assert_eq!(asked("PRAGMA synchronous"), 1.into());
+            assert_eq!(asked("PRAGMA journal_mode"), "wal".to_owned().into());
+        }
+        assert!(!temp.path().join("test.db-journal").exists());
+    }
 
     #[test]
     fn a_database_of_an_older_version_is_called_that_and_begun_anew() {
