@@ -11,6 +11,7 @@
 //! ports.rs    the ports of last time
 //! permits.rs  what may be fetched by whom     run.rs      a run's side of all this
 //! status.rs   the node as it is, for people   trail.rs    what passes between nodes, for the log
+//! expelled.rs who broke the protocol
 //! ```
 //!
 //! It decides nothing: core does. One of them runs for each user's data folder, in `sykli node start` or, where none is
