@@ -189,7 +189,8 @@ impl Node {
             let (settler, settled) = sync_channel(settle::MAX_WAITING);
             let serving = scope.spawn({
                 let (run, store) = (&run, opened.context.store.clone());
-                move || settle::serve(&settled, &store, journal, run, events)
+                let left = plan.tasks.len();
+                move || settle::serve((&settled, left), &store, journal, run, events)
             });
             let mut ended = self.rounds(
                 (&request, reaching.as_ref()),

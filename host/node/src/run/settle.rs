@@ -36,6 +36,9 @@ pub(super) struct Settlement {
     pub(super) said: Option<Box<Said>>,
 }
 
+/// Fewer than these are not worth a commit of their own while more come.
+const WORTH: usize = 128;
+
 /// What the settler is told.
 pub(super) enum Posted {
     /// Instances that have settled.
@@ -44,9 +47,10 @@ pub(super) enum Posted {
     Finished { passed: bool },
 }
 
-/// Serves until every sender is gone. Answers with what could not be committed, one line each.
+/// Serves until every sender is gone. Answers with what could not be committed, one line each. `left` is how many are to
+/// settle at most.
 pub(super) fn serve(
-    posted: &Receiver<Posted>,
+    (posted, mut left): (&Receiver<Posted>, usize),
     store: &Store,
     journal: &Journal,
     run: &RunId,
@@ -55,7 +59,8 @@ pub(super) fn serve(
     let mut warnings = Vec::new();
     let mut gather = FIRST_GATHER;
     while let Ok(first) = posted.recv() {
-        let (mut batch, finished) = gathered(posted, first, Instant::now() + gather);
+        let (mut batch, finished) = gathered(posted, first, Instant::now() + gather, left);
+        left = left.saturating_sub(batch.len());
         gather = (gather * 2).min(GATHER);
         let results = batch
             .iter_mut()
@@ -84,11 +89,13 @@ pub(super) fn serve(
     warnings
 }
 
-/// What comes until then, and whether the run is over, and how.
+/// What comes until then, and whether the run is over, and how. Half of what is `left` waits no longer: it is written
+/// while the other half runs, so that the end of the run has little to wait for.
 fn gathered(
     posted: &Receiver<Posted>,
     first: Posted,
     until: Instant,
+    left: usize,
 ) -> (Vec<Settlement>, Option<bool>) {
     let (mut batch, mut next) = (Vec::new(), first);
     loop {
@@ -97,12 +104,13 @@ fn gathered(
             Posted::Settled(more) => batch = more,
             Posted::Finished { passed } => return (batch, Some(passed)),
         }
-        if batch.len() >= MAX_BATCH {
+        let half = batch.len() >= WORTH && batch.len() >= left.saturating_sub(batch.len());
+        if half || batch.len() >= MAX_BATCH {
             return (batch, None);
         }
-        let left = until.saturating_duration_since(Instant::now());
+        let time = until.saturating_duration_since(Instant::now());
         // Nothing came in time, or nothing will come any more.
-        let Ok(more) = posted.recv_timeout(left) else {
+        let Ok(more) = posted.recv_timeout(time) else {
             return (batch, None);
         };
         next = more;
@@ -150,5 +158,48 @@ fn row(event: &TaskSettled, said: Option<Box<Said>>) -> Settled {
         node: event.node.clone(),
         stolen: event.stolen,
         said,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use std::sync::mpsc::sync_channel;
+
+    fn posted(count: usize) -> Posted {
+        let none = || Settlement {
+            event: None,
+            stored: None,
+            said: None,
+        };
+        Posted::Settled((0..count).map(|_| none()).collect())
+    }
+
+    /// What is gathered of batches that are all there, of `left`.
+    fn of(batches: &[usize], left: usize) -> (usize, Option<bool>) {
+        let (post, posts) = sync_channel(batches.len() + 1);
+        batches
+            .iter()
+            .for_each(|count| post.send(posted(*count)).unwrap());
+        post.send(Posted::Finished { passed: true }).unwrap();
+        let first = posts.recv().unwrap();
+        let late = Instant::now() + Duration::from_secs(3600);
+        let (batch, finished) = gathered(&posts, first, late, left);
+        (batch.len(), finished)
+    }
+
+    #[test]
+    fn half_of_what_is_left_is_written_while_the_rest_runs() {
+        assert_eq!(of(&[100, 200, 300, 400], 1000), (600, None));
+        assert_eq!(of(&[300, 300], 100), (300, None), "more than was expected");
+        assert_eq!(of(&[60, 60], 120), (120, Some(true)), "not worth a commit");
+        assert_eq!(of(&[100, 100], 1_000_000), (200, Some(true)));
+        assert_eq!(
+            of(&[20_000, 1], 1_000_000),
+            (20_000, None),
+            "enough for one"
+        );
+        assert_eq!(of(&[], 0), (0, Some(true)));
     }
 }
