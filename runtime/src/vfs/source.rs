@@ -266,7 +266,10 @@ impl ReadAt for HostFile {
         let rest = usize::try_from(self.len.saturating_sub(offset)).unwrap_or(usize::MAX);
         match rest.min(most) {
             0 => Ok(0),
-            want => whole(read_file_onto(&self.opened()?, buf, want, offset)?),
+            want => {
+                let file = self.opened()?;
+                whole(read_file_onto(&file, buf, want, offset)?)
+            }
         }
     }
 

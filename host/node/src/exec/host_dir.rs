@@ -225,7 +225,8 @@ impl ReadAt for Shared {
     }
 
     fn read_onto(&self, buf: &mut Vec<u8>, most: usize, offset: u64) -> io::Result<usize> {
-        read_file_onto(&self.file()?, buf, self.left(offset).min(most), offset)
+        let file = self.file()?;
+        read_file_onto(&file, buf, self.left(offset).min(most), offset)
     }
 
     fn len(&self) -> u64 {

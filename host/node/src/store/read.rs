@@ -221,7 +221,8 @@ impl ReadAt for Blob {
     fn read_onto(&self, buf: &mut Vec<u8>, most: usize, offset: u64) -> io::Result<usize> {
         let most = self.rest(offset).min(most);
         if most > 0 && self.size >= SMALL_BYTES {
-            return self.there(read_file_onto(&self.file()?, buf, most, offset)?);
+            let file = self.file()?;
+            return self.there(read_file_onto(&file, buf, most, offset)?);
         }
         let before = buf.len();
         buf.resize(before + most, 0);
