@@ -1,6 +1,7 @@
 //! What can be written on the command line: the grammar and its help texts, nothing else. No value is interpreted
 //! here (that is `config`'s part) and nothing is done. `main` parses into [`Cli`]; `completions` and `man` read it.
 
+mod brief;
 mod history;
 mod mesh;
 mod node;

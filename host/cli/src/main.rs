@@ -13,7 +13,6 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::Parser;
 use clap::error::ErrorKind;
 use sykli_node::paths::Dirs;
 
@@ -29,7 +28,8 @@ use render::term::Term;
 
 fn main() -> ExitCode {
     init_tracing();
-    let (outcome, shown) = match Cli::try_parse() {
+    let words: Vec<OsString> = std::env::args_os().collect();
+    let (outcome, shown) = match Cli::of(&words) {
         Ok(cli) => start(cli),
         Err(error) => not_understood(&error),
     };

@@ -245,10 +245,26 @@ impl Journal {
     /// # Errors
     /// When it cannot be.
     pub fn begin_run(&self, run: NewRun) -> Result<RunId, JournalError> {
+        let (id, ticket) = self.start_run(run);
+        self.begun(&ticket)?;
+        Ok(id)
+    }
+
+    /// As [`Journal::begin_run`], but waits for nothing: it has begun once [`Journal::begun`] says so of the ticket.
+    pub fn start_run(&self, run: NewRun) -> (RunId, Ticket) {
         let id = new_id(run.started);
         self.announce(&id);
-        self.begin(&id, run)?;
-        Ok(id)
+        let ticket = self.push_begin(&id, run);
+        (id, ticket)
+    }
+
+    /// Waits until the run of this ticket is committed.
+    ///
+    /// # Errors
+    /// When it cannot be.
+    pub fn begun(&self, ticket: &Ticket) -> Result<(), JournalError> {
+        let begun = ticket.wait();
+        begun.map_err(|error| JournalError::commit(&self.inner.dir, error))
     }
 
     /// Goes on with a run whose process ended before it did: what settles from here on is recorded under its name.
@@ -263,16 +279,16 @@ impl Journal {
         if !self.take_over(id) {
             return Err(JournalError::Running { run: id.clone() });
         }
-        self.begin(id, run)
+        let ticket = self.push_begin(id, run);
+        self.begun(&ticket)
     }
 
-    fn begin(&self, id: &RunId, run: NewRun) -> Result<(), JournalError> {
+    fn push_begin(&self, id: &RunId, run: NewRun) -> Ticket {
         let op = write::Op::Begin {
             id: id.clone(),
             run: Arc::new(run),
         };
-        let begun = self.inner.writer.push(op, 512).wait();
-        begun.map_err(|error| JournalError::commit(&self.inner.dir, error))
+        self.inner.writer.push(op, 512)
     }
 
     /// Records what became of instances of `run`. The ticket is for all of them.
@@ -318,6 +334,14 @@ impl Journal {
         );
         self.release(run);
         ticket
+    }
+
+    /// Commits what is queued, for a process that ends without dropping this. Whether it may: a log that has grown long is
+    /// emptied by closing the database.
+    pub(crate) fn rest(&self) -> bool {
+        // Whoever had to know has waited for its ticket.
+        let _ = self.inner.writer.barrier().wait();
+        !self.inner.db.has_long_log()
     }
 
     /// Waits until everything recorded so far is committed.

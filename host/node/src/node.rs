@@ -257,6 +257,16 @@ impl Node {
         })
     }
 
+    /// Ends it together with its process: waits until all that was put and told is written, and leaves everything else
+    /// (threads, connections, the memory of the engine) to the system, which takes it back at once.
+    pub fn end(self) {
+        let (store, journal) = (self.store.cell.get(), self.journal.cell.get());
+        let rested = store.is_none_or(Store::rest) && journal.is_none_or(Journal::rest);
+        if rested {
+            std::mem::forget(self);
+        }
+    }
+
     /// How it is set up.
     pub fn settings(&self) -> &NodeSettings {
         &self.settings

@@ -45,7 +45,7 @@ use sykli_runtime::{Component, Sandbox};
 use crate::events::{Counts, InstanceReport, PlannedTask, RunEvent, RunReport, TaskReport};
 use crate::filter::Filter;
 use crate::interrupt::Interrupt;
-use crate::journal::{Journal, NewRun};
+use crate::journal::{Journal, NewRun, Ticket};
 use crate::node::{Node, NodeError};
 use crate::prepare::Context;
 use crew::Crew;
@@ -54,10 +54,10 @@ use drive::{Drive, End, Told};
 use export::Exported;
 use mailbox::Mailbox;
 use open::{Opened, Purpose};
-use pool::Pool;
+use pool::{Ending, Pool};
 pub use reach::Reach;
 use reach::Reaching;
-use settle::Settlement;
+use settle::Posted;
 
 /// Instances of short tasks that wait beyond each slot: enough for the loop to sleep for a while, few enough that what
 /// is urgent does not wait long behind them (`SHORT_US` each).
@@ -150,8 +150,10 @@ impl Node {
         // Each takes a while and needs no other. Why one could not be made is asked where it is needed. The engine is made
         // by this thread: its part of the heap grows in larger steps than another thread's.
         let mut opened = std::thread::scope(|scope| {
-            // Without a thread it is opened where it is first asked for, as the journal is.
-            let _ = std::thread::Builder::new().spawn_scoped(scope, || self.store().map(|_| ()));
+            // Without a thread each is opened where it is first asked for.
+            let another = std::thread::Builder::new;
+            let _ = another().spawn_scoped(scope, || self.store().map(|_| ()));
+            let _ = another().spawn_scoped(scope, || self.journal().map(|_| ()));
             let _ = self.engine();
             self.open_run(&request, Purpose::Run { events, interrupt })
         })?;
@@ -166,7 +168,7 @@ impl Node {
         }
         let journal = self.journal()?;
         let plan = opened.context.plan.clone();
-        let run = begin(journal, &opened, reach, events)?;
+        let (run, begun) = begin(journal, &opened, reach)?;
         let reaching = reach.map(|reach| reach::reaching(reach, &run, &opened));
         if let Some(reach) = reach {
             reach.recover(&opened.context.store, &run)?;
@@ -183,39 +185,38 @@ impl Node {
             warnings,
             ..Told::default()
         };
-        let (mut status, exported) = std::thread::scope(|scope| {
+        let (mut status, exported, ending) = std::thread::scope(|scope| {
             let (settler, settled) = sync_channel(settle::MAX_WAITING);
             let serving = scope.spawn({
                 let (run, store) = (&run, opened.context.store.clone());
-                move || settle::serve(&settled, &store, journal, run, events)
+                let left = plan.tasks.len();
+                move || settle::serve((&settled, left), &store, journal, run, events)
             });
-            let ended = self.rounds(
+            let mut ended = self.rounds(
                 (&request, reaching.as_ref()),
-                opened,
+                (opened, begun),
                 &components,
                 events,
                 &settler,
                 &mut told,
                 interrupt,
             );
+            if let Ok((status, exported, _)) = &mut ended {
+                // What was declared and is not where it belongs makes no success.
+                if !exported.refused.is_empty() && status.outcome == RunOutcome::Passed {
+                    status.outcome = RunOutcome::Failed;
+                }
+                // Gone only when its thread panicked: the run is then one that was interrupted.
+                let passed = status.outcome == RunOutcome::Passed;
+                let _ = settler.send(Posted::Finished { passed });
+            }
             drop(settler);
             told.warnings.extend(serving.join().unwrap_or_default());
             ended
         })?;
+        // Meanwhile they have ended.
+        ending.into_iter().for_each(Ending::wait);
         tell(&exported, events, &mut told.warnings);
-        // What was declared and is not where it belongs makes no success.
-        if !exported.refused.is_empty() && status.outcome == RunOutcome::Passed {
-            status.outcome = RunOutcome::Failed;
-        }
-        let finished = journal.finish_run(
-            &run,
-            status.outcome == RunOutcome::Passed,
-            SystemTime::now(),
-        );
-        if let Err(error) = finished.wait() {
-            told.warnings
-                .push(format!("the journal could not be written: {error}"));
-        }
         status.counts = counts(told.instances.iter().flatten());
         events(RunEvent::Finished { status });
         Ok(report(&run, &plan, status, told, exported, began))
@@ -226,17 +227,18 @@ impl Node {
     fn rounds(
         &self,
         (request, reaching): (&RunRequest, Option<&Reaching<'_>>),
-        opened: Opened,
+        (opened, begun): (Opened, Begun<'_>),
         components: &[Option<Component>],
         events: &(dyn Fn(RunEvent) + Sync),
-        settler: &SyncSender<Vec<Settlement>>,
+        settler: &SyncSender<Posted>,
         told: &mut Told,
         interrupt: &Interrupt,
-    ) -> Result<(RunStatus, Exported), NodeError> {
+    ) -> Result<(RunStatus, Exported, Vec<Ending>), NodeError> {
         let Opened {
             context, selected, ..
         } = opened;
         let mut context = Arc::new(context);
+        let (mut begun, mut ending) = (Some(begun), Vec::new());
         let mut round = 1;
         // A guest that waited for one of the engine's slots would wait in its own time.
         let slots = self.jobs(request.jobs).min(self.engine()?.slots());
@@ -253,8 +255,8 @@ impl Node {
                 selected: selected.clone(),
             };
             let use_cache = request.use_cache || round > 1;
-            let end = self.round(
-                &context,
+            let (end, ends) = self.round(
+                (&context, begun.take()),
                 (reaching, round, options),
                 (components, use_cache, slots),
                 events,
@@ -262,6 +264,7 @@ impl Node {
                 told,
                 interrupt,
             )?;
+            ending.extend(ends);
             let interrupted = interrupt.is_raised();
             let mut exported = Exported::default();
             if request.export && !interrupted && !end.lost {
@@ -269,7 +272,7 @@ impl Node {
             }
             let again = (end.lost || exported.lost) && !interrupted && round < MAX_ROUNDS;
             if !again {
-                return Ok((end.status, exported));
+                return Ok((end.status, exported, ending));
             }
             round += 1;
             context = Arc::new(context.again());
@@ -279,14 +282,14 @@ impl Node {
     #[allow(clippy::too_many_arguments)]
     fn round(
         &self,
-        context: &Arc<Context>,
+        (context, begun): (&Arc<Context>, Option<Begun<'_>>),
         (reaching, round, options): (Option<&Reaching<'_>>, u32, RunOptions),
         (components, use_cache, slots): (&[Option<Component>], bool, usize),
         events: &(dyn Fn(RunEvent) + Sync),
-        settler: &SyncSender<Vec<Settlement>>,
+        settler: &SyncSender<Posted>,
         told: &mut Told,
         interrupt: &Interrupt,
-    ) -> Result<End, NodeError> {
+    ) -> Result<(End, Option<Ending>), NodeError> {
         // One more than there are slots, so that what is in the cache is found while all slots run something long.
         let (executors, helpers) = (slots, 1);
         let mailbox = Mailbox::new(executors + helpers + usize::from(reaching.is_some()));
@@ -302,6 +305,10 @@ impl Node {
             mailbox: mailbox.clone(),
         };
         let pool = Pool::start(executors, helpers, &Arc::new(crew)).map_err(NodeError::Threads)?;
+        // While it is written the threads come up.
+        if let Some(begun) = begun {
+            begun.wait(events)?;
+        }
         // Only a ring: never blocks, so that it may be raised from anywhere, a renderer included.
         let bell = mailbox.clone();
         let listening = interrupt.listen(move |_| bell.ring());
@@ -326,10 +333,8 @@ impl Node {
         // A guest that is given up on may be talking to nobody right now.
         mailbox.close();
         drop(listening);
-        if end.quiet {
-            pool.finish();
-        }
-        Ok(end)
+        let ending = end.quiet.then(|| pool.finish());
+        Ok((end, ending))
     }
 }
 
@@ -346,13 +351,30 @@ fn tell(exported: &Exported, events: &(dyn Fn(RunEvent) + Sync), warnings: &mut 
     }
 }
 
-/// Names the run in the journal, then tells it.
-fn begin(
-    journal: &Journal,
+/// A run whose name is on its way into the journal, and what is told once it is there. Nothing runs before.
+struct Begun<'a> {
+    journal: &'a Journal,
+    /// None where it is there.
+    ticket: Option<Ticket>,
+    planned: RunEvent,
+}
+
+impl Begun<'_> {
+    fn wait(self, events: &(dyn Fn(RunEvent) + Sync)) -> Result<(), NodeError> {
+        if let Some(ticket) = &self.ticket {
+            self.journal.begun(ticket)?;
+        }
+        events(self.planned);
+        Ok(())
+    }
+}
+
+/// Names the run in the journal.
+fn begin<'a>(
+    journal: &'a Journal,
     opened: &Opened,
     reach: Option<&Reach>,
-    events: &(dyn Fn(RunEvent) + Sync),
-) -> Result<RunId, NodeError> {
+) -> Result<(RunId, Begun<'a>), NodeError> {
     let plan = &opened.context.plan;
     let (pipeline, tasks) = (plan.pipeline.name.clone(), planned(opened));
     let new = NewRun {
@@ -367,19 +389,27 @@ fn begin(
         Some(reach) => reach.resumable(journal)?,
         None => None,
     };
-    let run = match resumed {
-        None => journal.begin_run(new)?,
+    let (run, ticket) = match resumed {
+        None => {
+            let (run, ticket) = journal.start_run(new);
+            (run, Some(ticket))
+        }
         Some(run) => {
             journal.resume_run(&run, new)?;
-            run
+            (run, None)
         }
     };
-    events(RunEvent::Planned {
+    let planned = RunEvent::Planned {
         run: run.to_string(),
         pipeline,
         tasks,
-    });
-    Ok(run)
+    };
+    let begun = Begun {
+        journal,
+        ticket,
+        planned,
+    };
+    Ok((run, begun))
 }
 
 /// The declared tasks as they are shown.

@@ -201,7 +201,10 @@ impl Store {
                 message: without_path(error),
             })?;
         }
-        probe(&dir).map_err(|error| StoreError::io(&dir, &error))?;
+        // Making the database shows as much.
+        if dir.join(write::LAYOUT.name).exists() {
+            probe(&dir).map_err(|error| StoreError::io(&dir, &error))?;
+        }
         let small = Arc::new(write::Small::default());
         let index =
             DbFile::open(&dir, &write::LAYOUT).map_err(|error| StoreError::commit(&dir, error))?;
@@ -238,6 +241,15 @@ impl Store {
     /// first look-up or put does the same.
     pub fn hold(&self) {
         self.inner.live.fresh_since();
+    }
+
+    /// Commits what is queued and takes back the mark of [`Store::hold`], for a process that ends without dropping this.
+    /// Whether it may: a log that has grown long is emptied by closing the database.
+    pub(crate) fn rest(&self) -> bool {
+        // Whoever had to know has waited for its ticket.
+        let _ = self.inner.writer.barrier().wait();
+        self.inner.live.leave();
+        !self.inner.index.has_long_log()
     }
 
     /// Waits until everything put so far is committed.

@@ -180,18 +180,15 @@ impl FileCell {
             return Ok(bytes.slice(start..start.saturating_add(want).min(bytes.len())));
         }
         self.spool.touch(source);
-        let mut buf = vec![0; want];
+        let mut buf = Vec::new();
         loop {
-            match source.read_at(&mut buf, offset) {
+            match source.read_onto(&mut buf, want, offset) {
                 Ok(0) => {
                     return Err(self
                         .ledger
                         .read_failed(&io::ErrorKind::UnexpectedEof.into()));
                 }
-                Ok(n) => {
-                    buf.truncate(n);
-                    return Ok(buf.into());
-                }
+                Ok(_) => return Ok(buf.into()),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(self.ledger.read_failed(&error)),
             }

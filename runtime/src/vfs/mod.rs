@@ -28,7 +28,7 @@ pub use file::FileCell;
 pub use node::FileType;
 pub use ops::OpenOptions;
 pub use quota::{HostError, Quota};
-pub use source::{ReadAt, Source};
+pub use source::{ReadAt, Source, read_file_onto};
 pub use spool::SpooledFile;
 pub use tree::{DirSource, Entry, FlatFile, FlatIndex, FlatTree, MemDir, TreeError};
 

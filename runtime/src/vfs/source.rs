@@ -21,6 +21,18 @@ pub trait ReadAt: Send + Sync {
     /// guest is shown as such.
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize>;
 
+    /// The same onto the end of `buf`, at most `most` bytes.
+    ///
+    /// # Errors
+    /// As those of [`ReadAt::read_at`]; `buf` is as it was then.
+    fn read_onto(&self, buf: &mut Vec<u8>, most: usize, offset: u64) -> io::Result<usize> {
+        let before = buf.len();
+        buf.resize(before.saturating_add(most), 0);
+        let read = self.read_at(buf.get_mut(before..).unwrap_or_default(), offset);
+        buf.truncate(before.saturating_add(*read.as_ref().unwrap_or(&0)));
+        read
+    }
+
     /// The length in bytes. It does not change.
     fn len(&self) -> u64;
 
@@ -41,6 +53,27 @@ pub trait ReadAt: Send + Sync {
 
     /// Lets go of what reading opened (a file descriptor). A later `read_at` opens it again.
     fn close(&self) {}
+}
+
+/// Reads at most `most` bytes of a file onto the end of `buf`, without clearing what they then fill.
+///
+/// # Errors
+/// What the host's storage says; `buf` is as it was then.
+pub fn read_file_onto(
+    file: &File,
+    buf: &mut Vec<u8>,
+    most: usize,
+    offset: u64,
+) -> io::Result<usize> {
+    if most == 0 {
+        return Ok(0);
+    }
+    let before = buf.len();
+    buf.reserve_exact(most);
+    // What is reserved may be more than was asked for.
+    let read = rustix::io::pread(file, rustix::buffer::spare_capacity(buf), offset)?.min(most);
+    buf.truncate(before + read);
+    Ok(read)
 }
 
 /// A shared handle on something readable; cloning it copies nothing.
@@ -89,6 +122,14 @@ impl Source {
     /// What the host's storage says.
     pub fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
         self.0.read_at(buf, offset)
+    }
+
+    /// Reads onto the end of `buf`; see [`ReadAt::read_onto`].
+    ///
+    /// # Errors
+    /// What the host's storage says.
+    pub fn read_onto(&self, buf: &mut Vec<u8>, most: usize, offset: u64) -> io::Result<usize> {
+        self.0.read_onto(buf, most, offset)
     }
 
     /// Fills `buf` from `offset`.
@@ -200,6 +241,17 @@ impl HostFile {
     }
 }
 
+/// What was read before the end of a file's known length.
+fn whole(read: usize) -> io::Result<usize> {
+    match read {
+        0 => Err(io::Error::new(
+            io::ErrorKind::UnexpectedEof,
+            "the file became shorter",
+        )),
+        n => Ok(n),
+    }
+}
+
 impl ReadAt for HostFile {
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
         let rest = usize::try_from(self.len.saturating_sub(offset)).unwrap_or(usize::MAX);
@@ -207,12 +259,17 @@ impl ReadAt for HostFile {
         let Some(part) = buf.get_mut(..want).filter(|part| !part.is_empty()) else {
             return Ok(0);
         };
-        match self.opened()?.read_at(part, offset)? {
-            0 => Err(io::Error::new(
-                io::ErrorKind::UnexpectedEof,
-                "the file became shorter",
-            )),
-            n => Ok(n),
+        whole(self.opened()?.read_at(part, offset)?)
+    }
+
+    fn read_onto(&self, buf: &mut Vec<u8>, most: usize, offset: u64) -> io::Result<usize> {
+        let rest = usize::try_from(self.len.saturating_sub(offset)).unwrap_or(usize::MAX);
+        match rest.min(most) {
+            0 => Ok(0),
+            want => {
+                let file = self.opened()?;
+                whole(read_file_onto(&file, buf, want, offset)?)
+            }
         }
     }
 
@@ -267,6 +324,27 @@ mod tests {
             io::ErrorKind::UnexpectedEof
         );
         assert!(source.blake3().is_err());
+    }
+
+    #[test]
+    fn what_is_read_onto_a_buffer_is_what_is_read_into_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("data");
+        std::fs::write(&path, "0123456789, and more").unwrap();
+        let memory = Source::bytes(&b"0123456789"[..]);
+        for source in [Source::file(&path, 10), memory] {
+            let mut buf = b"before".to_vec();
+            for (most, offset, read) in [(4, 2, 4), (0, 0, 0), (9, 6, 4), (5, 10, 0)] {
+                assert_eq!(source.read_onto(&mut buf, most, offset).unwrap(), read);
+            }
+            assert_eq!(buf, b"before23456789", "never beyond the length");
+        }
+        let gone = Source::file(dir.path().join("none"), 5);
+        let short = Source::file(&path, 100);
+        let mut buf = vec![1];
+        assert!(gone.read_onto(&mut buf, 5, 0).is_err());
+        assert!(short.read_onto(&mut buf, 5, 50).is_err(), "it is no end");
+        assert_eq!(buf, [1]);
     }
 
     #[test]

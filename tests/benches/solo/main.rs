@@ -26,5 +26,6 @@ mod report;
 mod rows;
 
 fn main() {
+    let _at_the_end = ours::CleanUp;
     driver::run(&rows::ALL, rows::run_part);
 }

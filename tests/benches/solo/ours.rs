@@ -4,7 +4,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use sykli_runtime::vfs::{FlatFile, FlatTree};
 use sykli_runtime::{
@@ -103,16 +104,47 @@ pub(crate) fn files_of(folder: &Path) -> Vec<FlatFile> {
         .collect()
 }
 
+/// Folders that are done with. They are deleted when everything is measured and not before: ext4 looks at every inode that
+/// was freed in the last minutes before it gives one away, which would make whoever is timed next pay for them.
+static SPENT: Mutex<Vec<TempDir>> = Mutex::new(Vec::new());
+
+/// Has a folder deleted at the end.
+pub(crate) fn spend(folder: TempDir) {
+    let mut spent = SPENT.lock().unwrap_or_else(PoisonError::into_inner);
+    spent.push(folder);
+}
+
+/// Deletes what was done with when it is dropped.
+pub(crate) struct CleanUp;
+
+impl Drop for CleanUp {
+    fn drop(&mut self) {
+        let mut spent = SPENT.lock().unwrap_or_else(PoisonError::into_inner);
+        spent.clear();
+    }
+}
+
 /// A project folder with the no-op guest in it, and homes beside it.
 pub(crate) struct Project {
-    folder: TempDir,
+    folder: Option<TempDir>,
+    /// Homes that were begun anew.
+    renewed: AtomicU32,
+}
+
+impl Drop for Project {
+    fn drop(&mut self) {
+        self.folder.take().into_iter().for_each(spend);
+    }
 }
 
 impl Project {
     /// A project whose pipeline is `toml`, to which nothing but the no-op guest is added.
     pub(crate) fn new(toml: &str) -> Project {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let project = Project { folder };
+        let project = Project {
+            folder: Some(folder),
+            renewed: AtomicU32::new(0),
+        };
         fs::create_dir_all(project.path()).expect("a folder");
         project.write("sykli.toml", toml);
         fs::copy(sykli_tests::guest("noop"), project.path().join("noop.wasm")).expect("the guest");
@@ -121,7 +153,7 @@ impl Project {
 
     /// Where the pipeline is.
     pub(crate) fn path(&self) -> PathBuf {
-        self.folder.path().join("project")
+        self.home("project")
     }
 
     /// Writes a file of the project.
@@ -131,7 +163,8 @@ impl Project {
 
     /// A home of this name: caches, journal and settings of the runs that are given it.
     pub(crate) fn home(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
+        let folder = self.folder.as_ref().expect("until it is dropped");
+        folder.path().join(name)
     }
 
     /// `sykli run` with this home, two tasks at once; ends well or the benchmark does not.
@@ -159,7 +192,9 @@ impl Project {
         if !prepared.exists() {
             self.run(&prepared);
         }
-        let _ = fs::remove_dir_all(fresh);
+        let number = self.renewed.fetch_add(1, Ordering::Relaxed);
+        // The first time there is none.
+        let _ = fs::rename(fresh, self.home(&format!("spent-{number}")));
         let code = Path::new("cache/sykli/code");
         copy_folder(&prepared.join(code), &fresh.join(code));
     }

@@ -60,11 +60,13 @@ pub(crate) fn exec(context: &Context, args: ExecArgs) -> Outcome {
         let sink = sink.clone();
         Arc::new(move |stream: Stream, bytes: &[u8]| sink.write(stream, bytes))
     };
-    let report = context
-        .node()?
+    let node = context.node()?;
+    let report = node
         .exec(request, output, &interrupt)
         .map_err(|error| node_error(&error, None))?;
-    Ok(ended(context, report, &sink))
+    let exit = ended(context, report, &sink);
+    node.end();
+    Ok(exit)
 }
 
 /// Says how a guest ended, which also decides how this process does.

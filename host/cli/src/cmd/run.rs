@@ -14,6 +14,7 @@ use super::{Context, Loaded, launch, load, node_error};
 use crate::args::RunArgs;
 use crate::config::{Format, parse_duration_ms};
 use crate::error::{CliError, Outcome};
+use crate::render::convert::Listed;
 use crate::render::json::{Event, RunDoc};
 use crate::render::{self, Reporter, convert, text};
 
@@ -65,9 +66,14 @@ pub(crate) fn run(context: &Context, args: &RunArgs) -> Outcome {
             return Err(node_error(&error, Some(&loaded)));
         }
     };
-    let doc = convert::run_doc(report, &loaded.at.root);
+    let listed = match format {
+        Format::Json => Listed::All,
+        Format::Text | Format::Ndjson => Listed::Failed,
+    };
+    let doc = convert::run_doc(report, &loaded.at.root, listed);
     let status = doc.status;
     conclude(context, &reporter, doc);
+    node.end();
     Ok(convert::exit_of(status))
 }
 

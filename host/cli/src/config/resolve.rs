@@ -92,7 +92,8 @@ pub(crate) fn resolve(
     };
     let mut entries = Vec::with_capacity(keys::all().count());
     for key in keys::all() {
-        let default = default(key, &dirs).or_else(|| mesh::default(key.name, &entries));
+        // Only where nothing else says anything: how many cores may be used takes some files of the kernel's to know.
+        let default = || default(key, &dirs).or_else(|| mesh::default(key.name, &entries));
         if let Some((value, origin)) = entry(key, env, flags, (&user, &project), files, default)? {
             entries.push(Entry { key, value, origin });
         }
@@ -121,7 +122,7 @@ fn entry(
     flags: &Flags,
     (user, project): (&[Raw], &[Raw]),
     files: &Files,
-    default: Option<Value>,
+    default: impl FnOnce() -> Option<Value>,
 ) -> Result<Option<Sourced>, CliError> {
     if let Some(found) = from_flag(key, flags)? {
         return Ok(Some(found));
@@ -135,7 +136,7 @@ fn entry(
             let (file, line) = (files.user.clone(), raw.line);
             (raw.value, Origin::User { file, line })
         })
-        .or_else(|| default.map(|value| (value, Origin::Default)));
+        .or_else(|| default().map(|value| (value, Origin::Default)));
     let Some((said, file)) = of(project).zip(files.project.clone()) else {
         return Ok(wide);
     };

@@ -127,6 +127,8 @@ impl Converter {
 
     fn settled(&mut self, settled: TaskSettled) -> Vec<Event> {
         let mut all = self.rest_of(&settled.task, &settled.label);
+        // Hardly ever more than this one.
+        all.reserve_exact(1);
         all.push(Event::TaskSettled(instance(settled)));
         all
     }
@@ -301,8 +303,17 @@ fn instance(settled: TaskSettled) -> Instance {
     }
 }
 
+/// Which instances of a run a document lists.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Listed {
+    /// Every one.
+    All,
+    /// Those that failed: all that is told to people.
+    Failed,
+}
+
 /// The whole of a run. Sizes of exported files are looked up below `root`.
-pub(crate) fn run_doc(report: RunReport, root: &Path) -> RunDoc {
+pub(crate) fn run_doc(report: RunReport, root: &Path, listed: Listed) -> RunDoc {
     let status = status(report.status.outcome);
     let mut failures: BTreeMap<Arc<str>, FailureReport> = report.failures.into_iter().collect();
     let size = |path: &str| std::fs::metadata(root.join(path)).map_or(0, |meta| meta.len());
@@ -333,6 +344,7 @@ pub(crate) fn run_doc(report: RunReport, root: &Path) -> RunDoc {
         instances: report
             .instances
             .into_iter()
+            .filter(|one| listed == Listed::All || one.state == SettledKind::Failed)
             .map(|one| Instance {
                 failure: failures.remove(&one.label).map(failure),
                 task: one.task,

@@ -405,10 +405,17 @@ impl DbFile {
     }
 }
 
+impl DbFile {
+    /// Whether the log is one that closing the database empties.
+    pub(crate) fn has_long_log(&self) -> bool {
+        let log = with_suffix(&self.path, "-wal");
+        std::fs::metadata(log).is_ok_and(|found| found.len() > LOG_LEFT_BYTES)
+    }
+}
+
 impl Drop for DbFile {
     fn drop(&mut self) {
-        let log = with_suffix(&self.path, "-wal");
-        if std::fs::metadata(log).is_ok_and(|found| found.len() > LOG_LEFT_BYTES) {
+        if self.has_long_log() {
             for connection in &lock(&self.pool).idle {
                 // Where it fails the log is emptied by whoever next writes enough.
                 let _ = connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false);

@@ -16,6 +16,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, RawMode, Stat, openat, readlinkat, statat};
 use rustix::io::Errno;
+use sykli_runtime::vfs::read_file_onto;
 use sykli_runtime::{DirSource, Entry, ReadAt, Source};
 
 /// Files kept open for the next read; a process may have about a thousand.
@@ -200,13 +201,16 @@ impl Shared {
         self.0.root.opened(&self.0);
         Ok(file)
     }
+
+    /// What was appended since the guest first saw the file is not part of its snapshot.
+    fn left(&self, offset: u64) -> usize {
+        usize::try_from(self.0.len.saturating_sub(offset)).unwrap_or(usize::MAX)
+    }
 }
 
 impl ReadAt for Shared {
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
-        // What was appended since the guest first saw the file is not part of its snapshot.
-        let left = usize::try_from(self.0.len.saturating_sub(offset)).unwrap_or(usize::MAX);
-        let wanted = left.min(buf.len());
+        let wanted = self.left(offset).min(buf.len());
         let file = self.file()?;
         let mut done = 0;
         while let Some(rest) = buf.get_mut(done..wanted).filter(|rest| !rest.is_empty()) {
@@ -218,6 +222,11 @@ impl ReadAt for Shared {
             }
         }
         Ok(done)
+    }
+
+    fn read_onto(&self, buf: &mut Vec<u8>, most: usize, offset: u64) -> io::Result<usize> {
+        let file = self.file()?;
+        read_file_onto(&file, buf, self.left(offset).min(most), offset)
     }
 
     fn len(&self) -> u64 {

@@ -20,7 +20,7 @@ use super::crew::{Crew, Execute, Message, Ready};
 use super::decider::Decider;
 use super::mailbox::Mailbox;
 use super::pool::Pool;
-use super::settle::Settlement;
+use super::settle::{Posted, Settlement};
 use crate::events::{FailureReport, InstanceReport, NodeRef, RunEvent, TaskSettled};
 use crate::interrupt::Interrupt;
 use crate::journal::Said;
@@ -82,7 +82,7 @@ pub(super) struct Drive<'a> {
     pub(super) machine: Decider,
     pool: &'a Pool<Crew>,
     pub(super) events: &'a (dyn Fn(RunEvent) + Sync),
-    settler: SyncSender<Vec<Settlement>>,
+    settler: SyncSender<Posted>,
     /// On their way to the settler.
     settled: Vec<Settlement>,
     told: &'a mut Told,
@@ -91,7 +91,7 @@ pub(super) struct Drive<'a> {
     now: Tick,
     /// Messages came when the boxes were last looked into.
     busy: bool,
-    pub(super) active: HashMap<TaskId, Active>,
+    pub(super) active: HashMap<TaskId, Box<Active>>,
     actions: Vec<Action>,
     prepare: Vec<TaskId>,
     execute: Vec<Execute>,
@@ -136,7 +136,7 @@ impl<'a> Drive<'a> {
         machine: Decider,
         pool: &'a Pool<Crew>,
         events: &'a (dyn Fn(RunEvent) + Sync),
-        settler: SyncSender<Vec<Settlement>>,
+        settler: SyncSender<Posted>,
         told: &'a mut Told,
         interrupt: &'a Interrupt,
     ) -> Drive<'a> {
@@ -206,7 +206,8 @@ impl<'a> Drive<'a> {
         self.pool.push(&mut self.prepare, &mut self.execute);
         if !self.settled.is_empty() {
             // Gone only when its thread panicked: the run goes on without being told.
-            let _ = self.settler.send(std::mem::take(&mut self.settled));
+            let settled = std::mem::take(&mut self.settled);
+            let _ = self.settler.send(Posted::Settled(settled));
         }
     }
 
@@ -417,14 +418,12 @@ impl<'a> Drive<'a> {
             }
             None => Last::default(),
         };
-        self.active.insert(
-            id,
-            Active {
-                prepared: Some(prepared.clone()),
-                last,
-                ..Active::default()
-            },
-        );
+        let active = Active {
+            prepared: Some(prepared.clone()),
+            last,
+            ..Active::default()
+        };
+        self.active.insert(id, Box::new(active));
         self.changed = true;
         let mut actions = std::mem::take(&mut self.actions);
         self.machine
@@ -493,7 +492,7 @@ impl<'a> Drive<'a> {
     }
 
     fn settled(&mut self, id: TaskId, state: SettledKind) {
-        let active = self.active.remove(&id).unwrap_or_default();
+        let active = *self.active.remove(&id).unwrap_or_default();
         if self.lost && !state.is_good() {
             return;
         }

@@ -117,13 +117,10 @@ impl<W: Work> Pool<W> {
         self.threads.iter().all(thread::JoinHandle::is_finished)
     }
 
-    /// Drops what is queued, and has the threads end; waits for them.
-    pub(super) fn finish(mut self) {
+    /// Drops what is queued, and has the threads end. What it gives waits for them.
+    pub(super) fn finish(mut self) -> Ending {
         self.close();
-        for thread in std::mem::take(&mut self.threads) {
-            // A panic there was already reported by the panic hook.
-            let _ = thread.join();
-        }
+        Ending(std::mem::take(&mut self.threads))
     }
 
     fn close(&self) {
@@ -131,6 +128,19 @@ impl<W: Work> Pool<W> {
         fence(Ordering::SeqCst);
         self.queue.executors.wake(usize::MAX);
         self.queue.helpers.wake(usize::MAX);
+    }
+}
+
+/// Threads that end.
+pub(super) struct Ending(Vec<thread::JoinHandle<()>>);
+
+impl Ending {
+    /// Waits until they have.
+    pub(super) fn wait(self) {
+        for thread in self.0 {
+            // A panic there was already reported by the panic hook.
+            let _ = thread.join();
+        }
     }
 }
 
@@ -297,7 +307,7 @@ mod tests {
                 second
             ]
         );
-        pool.finish();
+        pool.finish().wait();
     }
 
     #[test]
@@ -315,7 +325,7 @@ mod tests {
         open.send(()).unwrap();
         assert_eq!(seen.recv().unwrap(), "prepare [3]");
         assert!(!pool.queue.execute.is_empty());
-        pool.finish();
+        pool.finish().wait();
     }
 
     #[test]
@@ -326,6 +336,6 @@ mod tests {
             pool.push(&mut Vec::new(), &mut vec![n]);
             assert_eq!(seen.recv().unwrap(), format!("execute {n}"));
         }
-        pool.finish();
+        pool.finish().wait();
     }
 }

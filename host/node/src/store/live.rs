@@ -31,10 +31,16 @@ struct Active {
 
 struct Unlink(PathBuf);
 
-impl Drop for Unlink {
-    fn drop(&mut self) {
+impl Unlink {
+    fn now(&self) {
         // A collector removes what is left behind.
         let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+impl Drop for Unlink {
+    fn drop(&mut self) {
+        self.now();
     }
 }
 
@@ -61,6 +67,14 @@ impl Live {
             .get_or_init(|| self.activate())
             .since
             .saturating_sub(GRAIN_SECS)
+    }
+
+    /// Takes the mark back while this process still goes on, for a moment. It uses the store no more.
+    pub(crate) fn leave(&self) {
+        let lock = self.active.get().and_then(|active| active._lock.as_ref());
+        if let Some((_, unlink)) = lock {
+            unlink.now();
+        }
     }
 
     /// Since when this process uses the store, if it does.

@@ -14,7 +14,7 @@ use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::sync::{Arc, OnceLock};
 use sykli_core::id::Digest;
 use sykli_core::tree::Tree;
-use sykli_runtime::vfs::{ReadAt, Source};
+use sykli_runtime::vfs::{ReadAt, Source, read_file_onto};
 
 use crate::db::lock;
 
@@ -165,17 +165,26 @@ impl Blob {
     }
 
     fn read_file(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
-        let want = usize::try_from(self.size.saturating_sub(offset))
-            .unwrap_or(usize::MAX)
-            .min(buf.len());
+        let want = self.rest(offset).min(buf.len());
         let Some(part) = buf.get_mut(..want).filter(|part| !part.is_empty()) else {
             return Ok(0);
         };
-        let file = self
-            .store
-            .verified_file(&self.digest)
-            .ok_or_else(|| self.lost())?;
-        match file.read_at(part, offset)? {
+        self.there(self.file()?.read_at(part, offset)?)
+    }
+
+    fn file(&self) -> io::Result<Arc<File>> {
+        let found = self.store.verified_file(&self.digest);
+        found.ok_or_else(|| self.lost())
+    }
+
+    /// How much there is to read from there.
+    fn rest(&self, offset: u64) -> usize {
+        usize::try_from(self.size.saturating_sub(offset)).unwrap_or(usize::MAX)
+    }
+
+    /// What was read before the end.
+    fn there(&self, read: usize) -> io::Result<usize> {
+        match read {
             0 => Err(self.lost()),
             count => Ok(count),
         }
@@ -207,6 +216,19 @@ impl ReadAt for Blob {
             to.copy_from_slice(from);
         }
         Ok(count)
+    }
+
+    fn read_onto(&self, buf: &mut Vec<u8>, most: usize, offset: u64) -> io::Result<usize> {
+        let most = self.rest(offset).min(most);
+        if most > 0 && self.size >= SMALL_BYTES {
+            let file = self.file()?;
+            return self.there(read_file_onto(&file, buf, most, offset)?);
+        }
+        let before = buf.len();
+        buf.resize(before + most, 0);
+        let read = self.read_at(buf.get_mut(before..).unwrap_or_default(), offset);
+        buf.truncate(before + *read.as_ref().unwrap_or(&0));
+        read
     }
 
     fn len(&self) -> u64 {

@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex};
 use sykli_core::expand::Listing;
 use sykli_core::id::Digest;
 use sykli_core::tree::{self, Tree, TreeEntry, TreeError, TreeLine};
-use sykli_runtime::vfs::{Entry, FlatIndex, FlatTree, ReadAt, Source};
+use sykli_runtime::vfs::{Entry, FlatIndex, FlatTree, ReadAt, Source, read_file_onto};
 
 /// The files of a project, listed and digested. Cheap to clone.
 #[derive(Clone)]
@@ -206,27 +206,44 @@ impl ProjectFile {
         Ok(file)
     }
 
-    fn read(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+    fn read(&self, into: impl FnOnce(&File) -> io::Result<usize>) -> io::Result<usize> {
         let file = self.opened()?;
-        let count = file.read_at(buf, offset)?;
+        let count = into(&file)?;
         // After the read: a change before or during it shows in the stamp now.
         if Stamp::of(&file.metadata()?) != self.stamp || count == 0 {
             return Err(io::Error::other("it changed after it was digested"));
         }
         Ok(count)
     }
+
+    /// How much there is to read from there.
+    fn rest(&self, offset: u64) -> usize {
+        usize::try_from(self.stamp.size.saturating_sub(offset)).unwrap_or(usize::MAX)
+    }
+
+    fn noted(&self, read: io::Result<usize>) -> io::Result<usize> {
+        read.inspect_err(|_| self.faults.note(InputFault::Changed(self.path.clone())))
+    }
 }
 
 impl ReadAt for ProjectFile {
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
-        let want = usize::try_from(self.stamp.size.saturating_sub(offset))
-            .unwrap_or(usize::MAX)
-            .min(buf.len());
+        let want = self.rest(offset).min(buf.len());
         let Some(part) = buf.get_mut(..want).filter(|part| !part.is_empty()) else {
             return Ok(0);
         };
-        self.read(part, offset)
-            .inspect_err(|_| self.faults.note(InputFault::Changed(self.path.clone())))
+        self.noted(self.read(|file| file.read_at(part, offset)))
+    }
+
+    fn read_onto(&self, buf: &mut Vec<u8>, most: usize, offset: u64) -> io::Result<usize> {
+        let before = buf.len();
+        let read = match self.rest(offset).min(most) {
+            0 => Ok(0),
+            want => self.noted(self.read(|file| read_file_onto(file, buf, want, offset))),
+        };
+        // What was read of a file that turns out to be another is nothing.
+        buf.truncate(before + *read.as_ref().unwrap_or(&0));
+        read
     }
 
     fn len(&self) -> u64 {

@@ -5,7 +5,7 @@ use super::named;
 use super::sandbox::floor_run;
 use crate::floor::{Floor, Settings};
 use crate::measure::{Contestant, Effort, Measured, race};
-use crate::ours::{Ours, Project, files_of};
+use crate::ours::{Ours, Project, files_of, spend};
 use crate::peers::{found, quiet, shell};
 use crate::report::{Goal, Report, grouped};
 use std::fs;
@@ -44,6 +44,7 @@ pub(super) fn read(effort: &Effort, report: &mut Report) {
         );
         report.table(&format!("Reading {what}"), about, &times);
     }
+    spend(folder);
 }
 
 fn read_race(effort: &Effort, folder: &Path) -> Vec<Measured> {

@@ -24,7 +24,7 @@ use sykli_node::run::{Reach, RunRequest};
 use crate::cmd::run::filter;
 use crate::cmd::{Context, Loaded, launch, load, node_error};
 use crate::error::CliError;
-use crate::render::convert::{self, Converter};
+use crate::render::convert::{self, Converter, Listed};
 use crate::render::json::Event;
 use crate::render::reasons;
 
@@ -164,7 +164,7 @@ impl Runs {
         match ran {
             Ok(report) => {
                 let how = report.status.outcome.name();
-                let doc = convert::run_doc(report, &loaded.at.root);
+                let doc = convert::run_doc(report, &loaded.at.root, Listed::Failed);
                 entry.say(
                     &lock(&converter),
                     Event::Finished {
