@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use sykli_core::consent::{
-    Claim, MAX_PIECE_BYTES, Message, Offence, Piece, RemoteOutcome, ToExecutor, ToOwner,
+    Claim, LostWhy, MAX_PIECE_BYTES, Message, Offence, Piece, RemoteOutcome, ToExecutor, ToOwner,
 };
 use sykli_core::id::{Digest, LeaseKey, NodeId};
 use sykli_core::machine::Event;
@@ -143,7 +143,7 @@ impl Hub {
         }
     }
 
-    fn bundle_word(&mut self, peer: NodeId, key: &LeaseKey, frames: &[u8]) {
+    pub(super) fn bundle_word(&mut self, peer: NodeId, key: &LeaseKey, frames: &[u8]) {
         for piece in pieces(self.as_room_is(peer, frames)) {
             let key = key.clone();
             self.tell(
@@ -189,7 +189,7 @@ impl Hub {
         &mut self,
         mut what: Fetch,
         piece: Piece,
-        answer: impl FnOnce(Result<(), sykli_core::consent::LostWhy>) -> Event + Send + 'static,
+        answer: impl FnOnce(Result<(), LostWhy>) -> Event + Send + 'static,
     ) {
         let id = (what.peer, what.request.key.clone());
         if piece.at == 0 {

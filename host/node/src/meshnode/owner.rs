@@ -167,12 +167,13 @@ impl Hub {
     ) {
         let level = self.shared.level;
         let run = self.runs.get(&key.run);
-        // Without it the peer hears nothing, and its lease ends as lost.
-        if let Some((ready, serving)) = run.and_then(|run| run.serving(key.task, cap, level)) {
-            self.permits
-                .grant(peer, key.clone(), What::Bundle, serving.clone());
-            self.say_bundle((peer, key), &ready, have, (serving, inline));
-        }
+        let Some((ready, serving)) = run.and_then(|run| run.serving(key.task, cap, level)) else {
+            // The peer asks for it and is refused, and its lease ends as lost.
+            return self.bundle_word(peer, &key, &[]);
+        };
+        self.permits
+            .grant(peer, key.clone(), What::Bundle, serving.clone());
+        self.say_bundle((peer, key), &ready, have, (serving, inline));
     }
 
     pub(super) fn fetch_outputs(
