@@ -18,7 +18,7 @@ use sykli_tests::link::{self, Link, Quality};
 use sykli_tests::mesh::{Machine, mesh};
 
 /// Pairs of nodes at once: they mostly wait.
-const AT_ONCE: usize = 9;
+const AT_ONCE: usize = 10;
 /// Nothing gets through.
 const CUT: Quality = Quality {
     round_trip: std::time::Duration::ZERO,
@@ -145,7 +145,11 @@ fn a_run_whose_link_is_cut_at_any_step_completes() {
     if !link::possible() {
         return;
     }
-    let steps = Mutex::new(VecDeque::from(STEPS));
+    // Each is taken in two versions anyway.
+    let mut steps = VecDeque::from(STEPS);
+    let mut before = None;
+    steps.retain(|step| before.replace(step.line) != Some(step.line));
+    let steps = Mutex::new(steps);
     let work = || {
         loop {
             let Some(step) = steps.lock().unwrap().pop_front() else {

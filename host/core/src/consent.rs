@@ -20,15 +20,24 @@
 //! ```text
 //!   owner                                      executor
 //!     │ ◀── Idle{capabilities} ────────────────── │    swarm only; dispatch begins with the offer
-//!     │ ─── Offer{…} ───────────────────────────▶ │    the owner's journal has it before
+//!     │ ─── Offer{…} ───────────────────────────▶ │    its number is reserved in the owner's journal before
 //!     │ ◀── Accept{have}, or Decline, or Pending ─ │   Pending: a person is asked; Accept or Decline follows
-//!     │ ─── bundle: what it lacks ──────────────▶ │    bulk: not in these messages
+//!     │ ─── Bundle{what it lacks} ──────────────▶ │    the owner's journal has the offer before
+//!     │      fetches what that did not hold        │    bulk: not in these messages
 //!     │ ◀── Started ───────────────────────────── │
 //!     │ ◀── Progress{…} ───────────────────────── │    each renews the lease, up to its hard end
 //!     │ ◀── Completed{receipt, output} ────────── │    the executor's outbox has it before
-//!     │      fetches the outputs, commits          │
+//!     │      fetches outputs it did not hold, commits
 //!     │ ─── Acked ──────────────────────────────▶ │    the owner's journal has it before; now it may be forgotten
 //! ```
+//!
+//! # What goes in messages, and when it may
+//!
+//! `Bundle` follows each Accept, and says that the lease is durable at its owner: before it nothing is fetched and no guest
+//! begins. Small bundles and small outputs are in these messages, in as many [`Piece`]s as it takes; what is not in them goes
+//! by bulk streams. An offer itself is said while its record is still being written, where a record from before says that
+//! its number may have been used ([`Record::Reserved`]): an owner that died between the two never uses that number for
+//! another lease.
 //!
 //! Off that way: `Withdraw` (owner: the offer no longer stands; answers a late Accept too), `Cancel` (owner: stop), `Lost`
 //! (executor: there will be no result of this attempt, and why), `Settled` (owner: somebody else's result, or an earlier
@@ -67,6 +76,10 @@ pub const MAX_NAMED_BLOBS: usize = 64;
 
 /// Most bytes that one [`ToOwner::Output`] holds.
 pub const MAX_OUTPUT_BYTES: usize = 8 << 10;
+/// Most bytes that one [`Piece`] holds.
+pub const MAX_PIECE_BYTES: usize = 48 << 10;
+/// Most bytes that go in messages for one lease, one way: a component and inputs that fit inline.
+pub const MAX_INLINE_BYTES: u64 = 2 * crate::profile::INLINE_BYTES;
 /// Most addresses that one [`Message::Acquaint`] holds.
 pub const MAX_ACQUAINTANCES: usize = 64;
 
@@ -117,6 +130,28 @@ pub struct BlobRef {
     pub digest: Digest,
     /// Its compressed size in bytes.
     pub bytes: u64,
+}
+
+/// Some of what goes in messages for a lease: blobs in the frames of a transfer ([`crate::blob`]), one after the other, cut
+/// wherever a message is full. Nothing (`of` is 0) where all of it goes by bulk streams.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Piece {
+    /// Where it begins.
+    pub at: u64,
+    /// How many bytes there are in all.
+    pub of: u64,
+    /// At most [`MAX_PIECE_BYTES`].
+    pub bytes: Vec<u8>,
+}
+
+impl Piece {
+    /// Whether an honest node may send it where `cap` bytes may flow: it says no more than may be, and holds no more than it
+    /// says.
+    #[must_use]
+    pub fn is_sound(&self, cap: u64) -> bool {
+        let end = self.at.saturating_add(self.bytes.len() as u64);
+        self.of <= MAX_INLINE_BYTES.min(cap) && end <= self.of
+    }
 }
 
 /// A task on offer.
@@ -251,6 +286,15 @@ pub enum ToOwner {
         key: LeaseKey,
         /// What it is.
         claim: Box<Claim>,
+        /// Its outputs, or the first of them. The machine leaves it empty: its node puts them in.
+        outputs: Piece,
+    },
+    /// More of the outputs of the result before.
+    Outputs {
+        /// Which.
+        key: LeaseKey,
+        /// What.
+        piece: Piece,
     },
     /// There will be none.
     Lost {
@@ -270,6 +314,13 @@ pub enum ToExecutor {
     NoWork {
         /// When to ask again at the earliest.
         retry_ms: u64,
+    },
+    /// The lease is durable, and here is what you lack of its bundle, or the first of it; or fetch it.
+    Bundle {
+        /// Which.
+        key: LeaseKey,
+        /// What.
+        piece: Piece,
     },
     /// The offer no longer stands.
     Withdraw {
@@ -327,6 +378,7 @@ impl ToOwner {
             | ToOwner::Progress { key, .. }
             | ToOwner::Output { key, .. }
             | ToOwner::Completed { key, .. }
+            | ToOwner::Outputs { key, .. }
             | ToOwner::Lost { key, .. } => Some(key),
         }
     }
@@ -364,7 +416,15 @@ pub struct Spent {
 /// What must be durable before what depends on it is said. The node writes it and answers with its token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Record {
-    /// Owner: an attempt is about to be offered. Restored as [`Spent`].
+    /// Owner: attempts of a run below this may have been offered, whatever other records say. Restored as
+    /// [`crate::machine::Submission::fence`].
+    Reserved {
+        /// The run.
+        run: RunId,
+        /// The first number that has not been.
+        below: Attempt,
+    },
+    /// Owner: an attempt is offered. Restored as [`Spent`].
     Offered {
         /// The lease.
         key: LeaseKey,

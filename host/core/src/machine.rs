@@ -36,7 +36,7 @@ use crate::consent::owner::Owner;
 use crate::consent::{Capabilities, Claim, Forget, Message, Offence, Record, ToExecutor, ToOwner};
 use crate::id::{Digest, LeaseKey, NodeId, RunId, TaskId};
 use crate::policy::{HostState, Policy};
-use crate::profile::{Link, Profile};
+use crate::profile::{ArtifactLimit, Link, Profile};
 use crate::rng::Rng;
 use crate::roster::Roster;
 use crate::run::{self, RunStatus};
@@ -133,6 +133,14 @@ impl Desk<'_> {
             .max_artifact_bytes
             .min(self.setup.profile.artifacts.most_bytes())
             .min(theirs)
+    }
+
+    /// The most bytes that go in messages for one lease, one way.
+    pub(crate) fn inline(&self, peer: NodeId) -> u64 {
+        let entry = self.roster.get(peer);
+        let theirs = entry.and_then(|entry| entry.capabilities.as_ref());
+        let theirs = theirs.map_or(ArtifactLimit::Unlimited, |theirs| theirs.artifacts);
+        crate::policy::inline_bytes([self.setup.profile.artifacts, theirs]).min(self.cap(peer))
     }
 
     pub(crate) fn persist(&mut self, record: Record) -> Token {
@@ -250,6 +258,12 @@ impl Machine {
     #[must_use]
     pub fn snapshot(&self, run: &RunId, now: Tick) -> Option<Snapshot> {
         self.owner.snapshot(run, now)
+    }
+
+    /// Foreign tasks that this node has taken and not ended.
+    #[must_use]
+    pub fn foreign(&self) -> u32 {
+        self.executor.running()
     }
 
     /// Who is there.

@@ -11,7 +11,9 @@ mod reason;
 mod tests;
 
 pub use judge::{Consent, Host, Moving, OwnSide, OwnerSide, PeerSide, may_accept, may_offer};
-pub use moving::{ASSUMED_REMAINING_MS, Sizes, artifact_check, transfer_ms, worth_moving};
+pub use moving::{
+    ASSUMED_REMAINING_MS, Sizes, artifact_check, inline_bytes, transfer_ms, worth_moving,
+};
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

@@ -2,8 +2,8 @@
 //!
 //! It lives in `$XDG_DATA_HOME/sykli/mesh.db` (SQLite, WAL, `synchronous = FULL`): a record counts when it has reached the
 //! disk itself, so that neither a killed process nor a cut of power takes back what a peer was told. Records that wait are
-//! committed together by one writer thread. As owner: which attempts were offered, and which results were accepted, until
-//! the run is over. As executor: the outbox, results that wait until their owners have them.
+//! committed together by one writer thread. As owner: which attempts were offered or may have been, and which results were
+//! accepted, until the run is over. As executor: the outbox, results that wait until their owners have them.
 //!
 //! # What is promised
 //!
@@ -11,6 +11,7 @@
 //!   answered `done(false)`; that it is not there is not promised. One of both is called for every record, once.
 //! - Operations take effect in the order in which they were handed over: after a crash there is what a beginning of them
 //!   makes, and all that was answered `done(true)` is in it.
+//! - Numbers that were reserved stay reserved until the run is over.
 //! - Attempts that were offered stay spent until the run is over ([`Spent`]); what is forgotten of them is only that they
 //!   are under way.
 //!
@@ -33,7 +34,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 use sykli_core::consent::{Claim, Forget, Record, Spent};
-use sykli_core::id::{LeaseKey, NodeId, RunId};
+use sykli_core::id::{Attempt, LeaseKey, NodeId, RunId};
 use sykli_core::wire::encode_record;
 
 /// Results that wait for their owners, of all owners together.
@@ -51,7 +52,7 @@ const QUEUE_BYTES: usize = 8 << 20;
 const ROW_BYTES: usize = 256;
 
 const TABLES: &str = "
-    CREATE TABLE runs (seq INTEGER PRIMARY KEY, run TEXT NOT NULL UNIQUE);
+    CREATE TABLE runs (seq INTEGER PRIMARY KEY, run TEXT NOT NULL UNIQUE, fence INTEGER NOT NULL DEFAULT 1);
     CREATE TABLE offered (run TEXT NOT NULL, task INTEGER NOT NULL, attempt INTEGER NOT NULL, open INTEGER NOT NULL,
         record BLOB NOT NULL, PRIMARY KEY (run, task)) WITHOUT ROWID;
     CREATE TABLE committed (run TEXT NOT NULL, task INTEGER NOT NULL, record BLOB NOT NULL,
@@ -64,13 +65,16 @@ pub(crate) const LAYOUT: Layout = Layout {
     name: "mesh.db",
     tables: TABLES,
     table_count: 4,
-    version: 1,
+    version: 2,
     pragmas: "PRAGMA synchronous = FULL;",
     durable: true,
     keep_newer: true,
     precious: true,
-    upgrades: &[],
+    upgrades: &[(1, TO_2)],
 };
+
+/// What version 1 lacks, where each offer waited for its own record.
+const TO_2: &str = "ALTER TABLE runs ADD COLUMN fence INTEGER NOT NULL DEFAULT 1";
 
 /// What can go wrong with the ledger.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -251,6 +255,14 @@ impl Ledger {
     /// When the ledger cannot be read.
     pub fn spent(&self, run: &RunId) -> Result<Vec<Spent>, LedgerError> {
         self.read(|connection| read::spent(connection, run))
+    }
+
+    /// Owner: the first attempt of a run that was never offered, as far as its number tells: those below may have been.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read.
+    pub fn fence(&self, run: &RunId) -> Result<Attempt, LedgerError> {
+        self.read(|connection| read::fence(connection, run))
     }
 
     /// Owner: results of a run that were accepted, by task. A task that is not among them has none.

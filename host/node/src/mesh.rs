@@ -177,6 +177,13 @@ impl Mesh {
         }
     }
 
+    /// Bytes that can be queued for a peer; 0 where it is not up, or so many messages wait that nothing should be added
+    /// that can go another way.
+    #[must_use]
+    pub fn room(&self, peer: NodeId) -> usize {
+        self.shared.queue(peer).map_or(0, |queue| queue.room())
+    }
+
     /// Publishes this node's beacon by gossip, signed. Passed over while the mesh has too much to do: the next beacon
     /// says more.
     pub fn publish(&self, beacon: Beacon) {

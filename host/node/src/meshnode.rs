@@ -6,6 +6,7 @@
 //! owner.rs    own runs: bundles that may be fetched, outputs that are fetched
 //! guest.rs    foreign tasks: bundles taken, guests run, results that wait
 //! fetch.rs    transfers to this node          serve.rs    transfers from it
+//! inline.rs   what goes in messages instead   crew.rs     threads of foreign guests
 //! acquaint.rs how members find each other
 //! book.rs     where nodes were met             join.rs     joining a mesh
 //! ports.rs    the ports of last time
@@ -20,10 +21,12 @@
 mod acquaint;
 mod book;
 mod command;
+mod crew;
 mod expelled;
 mod fetch;
 mod guest;
 mod hub;
+mod inline;
 mod join;
 mod owner;
 mod perform;
@@ -36,12 +39,12 @@ mod trail;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rustix::fs::FlockOperation;
 use sykli_core::consent::{Capabilities, Forget};
-use sykli_core::id::{LeaseKey, NodeId, RunId};
+use sykli_core::id::{NodeId, RunId};
 use sykli_core::machine::{Event, Machine, Setup, Submission};
 use sykli_core::policy::Policy;
 use sykli_core::profile::ProfileKind;
@@ -65,8 +68,8 @@ use crate::paths::{PathsError, create_private};
 use crate::prepare::{Context, Prepared};
 use crate::settings::MeshSettings;
 use crate::store::Store;
-use crate::transfer::{Fair, What};
-use hub::{Ears, Hub};
+use crate::transfer::{Compressor, Fair, What};
+use hub::{Done, Ears, Hub};
 pub use join::join;
 use owner::RunSide;
 use permits::Permits;
@@ -199,14 +202,6 @@ pub(crate) enum Command {
     Stop { now: bool },
 }
 
-/// What runs beside the loop tells it.
-pub(super) enum Done {
-    /// Something that core asked for is done.
-    Core(Event),
-    /// A transfer waits for its peer.
-    Paused(NodeId, LeaseKey),
-}
-
 /// What the loop and what runs beside it share.
 pub(super) struct Shared {
     me: NodeId,
@@ -225,6 +220,8 @@ pub(super) struct Shared {
     fair: Fair,
     /// zstd's level for what is sent.
     level: i32,
+    /// For what goes in messages and is packed beside the loop.
+    compressor: Mutex<Compressor>,
     notices: Notices,
     /// Where what is remembered is kept.
     data: PathBuf,
@@ -342,6 +339,7 @@ impl MeshNode {
             mesh: mesh.clone(),
             fair: Fair::new(THREADS),
             level,
+            compressor: Mutex::default(),
             notices,
             data: data.clone(),
         });

@@ -19,11 +19,14 @@
 //! (`raw_cap`); wants under way; memory, less than 1 MiB a transfer beside the tools of whoever has a turn at [`Fair`];
 //! and patience: each 16 KiB must move within `stall`. Hashing, compression and disk are never done on an async thread.
 //!
+//! What is small goes in messages instead (`inline.rs`), in the same frames and without a question before them.
+//!
 //! It never decides who may have what (`serve`'s `lookup` does) nor what a refusal means for a lease. Called by the
 //! mesh node; bundle files are made of the same parts.
 
 mod fair;
 mod fetch;
+mod inline;
 mod pace;
 mod pack;
 mod pays;
@@ -46,9 +49,10 @@ use crate::store::StoreError;
 
 pub use fair::Fair;
 pub use fetch::fetch;
+pub(crate) use inline::{Opener, Taken, announced, frame, pack, take};
 pub use pack::compressed_size;
 pub(crate) use pack::most_bytes;
-pub(crate) use pack::{Compressor, Unpacker};
+pub(crate) use pack::{Compressor, Scale, Unpacker};
 pub(crate) use reach::{Item, Kind, Reach};
 pub use serve::serve;
 pub use sykli_core::blob::{Request, What};

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use futures::StreamExt;
-use sykli_core::consent::{Message, Offer, ToExecutor};
+use sykli_core::consent::{MAX_INLINE_BYTES, Message, Offer, Piece, ToExecutor};
 use sykli_core::id::{Attempt, Digest, LeaseKey, RunId, TaskId};
 use sykli_core::manifest::{Manifest, ManifestGrants, SEMANTICS_VERSION, Shard};
 use sykli_core::pipeline::Floats;
@@ -32,7 +32,16 @@ struct Breach {
     frames: Vec<u8>,
 }
 
-fn breaches() -> [Breach; 5] {
+/// The word that a bundle may come, which says how much of it is in messages.
+fn bundle_word(of: u64) -> Vec<u8> {
+    let bytes = Vec::new();
+    said(&Message::ToExecutor(ToExecutor::Bundle {
+        key: key(),
+        piece: Piece { at: 0, of, bytes },
+    }))
+}
+
+fn breaches() -> [Breach; 6] {
     let acked = said(&Message::ToExecutor(ToExecutor::Acked { key: key() }));
     let malformed = |frames| Breach {
         offence: "malformed",
@@ -49,6 +58,11 @@ fn breaches() -> [Breach; 5] {
         Breach {
             offence: "oversize",
             frames: [&too_long.to_be_bytes()[..], &[0; 1024]].concat(),
+        },
+        // More in messages than ever goes in them.
+        Breach {
+            offence: "oversize",
+            frames: bundle_word(MAX_INLINE_BYTES + 1),
         },
         // One that was said before, over and over.
         Breach {
@@ -152,7 +166,7 @@ async fn lies(pair: &mut Pair) {
         lease_ms: 600_000,
     };
     let message = Message::ToExecutor(ToExecutor::Offer(Box::new(offer)));
-    pair.say(&said(&message)).await;
+    pair.say(&[said(&message), bundle_word(0)].concat()).await;
     let next = timeout(PATIENCE, pair.bulk.next()).await;
     let (_, stream) = next.expect("it comes for the bundle").unwrap();
     let blobs = [manifest.encode(), component];
@@ -198,7 +212,7 @@ fn a_member_that_breaks_the_protocol_is_expelled_and_counted() {
         is_expelled(&attacked, &target, &liar, pair).await;
     });
     let offences = &honest::status(&attacked)["counters"]["offences"];
-    let expected = serde_json::json!({ "malformed": 3, "oversize": 2, "flood": 1 });
+    let expected = serde_json::json!({ "malformed": 3, "oversize": 3, "flood": 1 });
     assert_eq!(offences, &expected);
     honest::work(&honest);
 }

@@ -15,7 +15,7 @@
 //! - Said again is done once: an offer, a resumption or an acknowledgement that is heard twice changes nothing.
 //!
 //! What only lived in memory when the node died is gone: its owner is told so when it asks. `answer` decides
-//! about offers, `seek` whom to ask for work. Called by [`crate::machine`]; performs nothing.
+//! about offers and says where leases are, `seek` whom to ask for work. Called by [`crate::machine`]; performs nothing.
 
 mod answer;
 mod seek;
@@ -55,7 +55,7 @@ type Id = (NodeId, LeaseKey);
 enum State {
     /// A person is being asked.
     Asking,
-    /// The bundle is on its way.
+    /// The bundle is on its way, once its owner says so.
     Fetching,
     /// The guest runs.
     Running { begun: bool },
@@ -199,6 +199,12 @@ impl Executor {
                 self.seek.no_work(desk, owner, retry_ms);
                 true
             }
+            ToExecutor::Bundle { key, piece } => {
+                if !piece.is_sound(desk.cap(owner)) {
+                    return Some(Offence::Oversize);
+                }
+                self.bundle(desk, (owner, key), piece)
+            }
             ToExecutor::Withdraw { key } | ToExecutor::Cancel { key } => {
                 self.drop_job(desk, (owner, key))
             }
@@ -236,39 +242,6 @@ impl Executor {
             }
         }
         true
-    }
-
-    /// Says where a lease is, as if it had just come there.
-    fn resume(&mut self, desk: &mut Desk<'_>, id: Id) {
-        let (owner, key) = id.clone();
-        let Some(job) = self.jobs.get(&id) else {
-            let why = LostWhy::Unknown;
-            return desk.tell_owner(owner, ToOwner::Lost { key, why });
-        };
-        match &job.state {
-            State::Asking => {
-                let ask_ms = job.until.ms_since(desk.now);
-                desk.tell_owner(owner, ToOwner::Pending { key, ask_ms });
-            }
-            State::Fetching => {
-                let have = job.have.clone();
-                let offer = job.offer.clone();
-                desk.tell_owner(owner, ToOwner::Accept { key, have });
-                if let Some(offer) = offer {
-                    let until = desk.now.after_ms(fetch_ms(desk, owner, &offer, &job.have));
-                    let cap = desk.cap(owner);
-                    self.change(&id, |job| job.until = until.min(job.fetch_end));
-                    desk.act(Action::TakeBundle { owner, offer, cap });
-                }
-            }
-            State::Running { .. } | State::Recording(..) => {
-                desk.tell_owner(owner, ToOwner::Started { key });
-            }
-            State::Outbox(claim) => {
-                let claim = claim.clone();
-                desk.tell_owner(owner, ToOwner::Completed { key, claim });
-            }
-        }
     }
 
     /// An owner is here, perhaps again: what was finished meanwhile is delivered, what runs is mentioned.
@@ -395,7 +368,13 @@ impl Executor {
             job.state = State::Running { begun: false };
             job.until = until;
         });
-        desk.act(Action::StartForeign { owner: id.0, offer });
+        let owner = id.0;
+        let inline = desk.inline(owner);
+        desk.act(Action::StartForeign {
+            owner,
+            offer,
+            inline,
+        });
     }
 
     fn failed(&mut self, desk: &mut Desk<'_>, id: &Id, why: LostWhy) {

@@ -1,7 +1,7 @@
 //! The owner's side: what of its runs is executed here, what is offered to whom, and whose result counts.
 //!
 //! ```text
-//!              record durable      Accept        Started        Completed      outputs here    record durable
+//!             may be said          Accept        Started        Completed      outputs here    record durable
 //!  Recording ───────────▶ Offered ───────▶ Held ───────▶ Running ───────▶ Fetching ───────▶ Committing ───────▶ gone
 //!                           │  ▲ Pending     │              │                │
 //!                           │  no answer,    │   silence beyond the lease, beyond its hard end, Lost, expelled
@@ -11,7 +11,8 @@
 //!
 //! # Promises
 //!
-//! - What is offered was recorded before; what is acknowledged was committed before. Both are durable first.
+//! - What is acknowledged was committed before. An offer's bundle leaves after its record, the offer itself after a record
+//!   that reserves its number. All of these are durable first.
 //! - A task is settled once. Its other attempts, here and elsewhere, are told so.
 //! - A lease ends: by its result, by silence, or at its hard end, which no message moves.
 //! - A peer that lost or declined a task is not offered it while it cools down; after two losses a task stays here where
@@ -93,6 +94,10 @@ struct OwnRun {
     plan: Arc<crate::expand::Plan>,
     /// It was under way before a restart.
     resumed: bool,
+    /// No attempt below this is offered: those may have been, before a restart.
+    fence: Attempt,
+    /// Attempts below this may be offered before their own record is durable.
+    reserved: Attempt,
 }
 
 /// The last durations of a task, in milliseconds, in a ring.
@@ -132,6 +137,7 @@ impl Durations {
 /// What follows once a record is durable.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Then {
+    Reserve(RunId, Attempt),
     Offer(LeaseKey),
     Settle(LeaseKey),
 }
@@ -274,6 +280,7 @@ impl Owner {
             mut options,
             mode,
             spent,
+            fence,
         } = submission;
         if self.runs.contains_key(&run) {
             return;
@@ -293,6 +300,10 @@ impl Owner {
             true => BTreeMap::new(),
             false => spent.into_iter().map(|known| (known.task, known)).collect(),
         };
+        let fence = match faulty!(desk.faults, SpentDropped) || faulty!(desk.faults, FenceDropped) {
+            true => Attempt::FIRST,
+            false => fence.max(Attempt::FIRST),
+        };
         let own = OwnRun {
             run: Run::new(Arc::clone(&plan), options),
             mode,
@@ -302,11 +313,16 @@ impl Owner {
             durations: BTreeMap::new(),
             plan,
             resumed,
+            fence,
+            reserved: Attempt::FIRST,
         };
         if self.past_set.remove(&run) {
             self.past.retain(|past| *past != run);
         }
         self.runs.insert(run.clone(), own);
+        if mode != Mode::Solo {
+            self.reserve(desk, &run, fence);
+        }
         self.tell(desk, &run, run::Event::Begin);
     }
 

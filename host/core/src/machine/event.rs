@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use crate::consent::{
-    Beacon, Capabilities, Claim, Forget, LostWhy, Message, Offence, Offer, Record, Spent,
+    Beacon, Capabilities, Claim, Forget, LostWhy, Message, Offence, Offer, Piece, Record, Spent,
 };
 use crate::expand::Plan;
 use crate::id::{Attempt, Digest, LeaseKey, NodeId, RunId, TaskId};
@@ -39,6 +39,8 @@ pub struct Submission {
     pub mode: Mode,
     /// Where it is resumed: attempts that were offered before.
     pub spent: Vec<Spent>,
+    /// No attempt below this is offered: what [`crate::consent::Record::Reserved`] said last, or the first one.
+    pub fence: Attempt,
 }
 
 /// Names a record that is being made durable.
@@ -303,13 +305,18 @@ pub enum Action {
         have: Vec<u8>,
         /// The most compressed bytes that may flow.
         cap: u64,
+        /// The most that go in messages; 0 where it is known to be more.
+        inline: u64,
     },
-    /// Executor: take the bundle of a lease. Answer: `BundleArrived` or `BundleFailed`.
+    /// Executor: take a piece of the bundle of a lease; with the last of them all that it lacks, by streams what is not in
+    /// them. A first piece begins it anew. Answer: `BundleArrived` or `BundleFailed`.
     TakeBundle {
         /// From whom.
         owner: NodeId,
         /// Which, and what it asks for.
         offer: Arc<Offer>,
+        /// What came in a message.
+        piece: Piece,
         /// The most compressed bytes that may flow.
         cap: u64,
     },
@@ -319,6 +326,8 @@ pub enum Action {
         owner: NodeId,
         /// What.
         offer: Arc<Offer>,
+        /// The most bytes of outputs that go with the word that it is done.
+        inline: u64,
     },
     /// Executor: give up on a lease, whatever is under way for it: transfer, guest, outputs that wait.
     DropForeign {
@@ -341,7 +350,8 @@ pub enum Action {
         /// Which.
         key: LeaseKey,
     },
-    /// Owner: bring a result's outputs here. Answer: `Fetched` or `FetchFailed`.
+    /// Owner: bring a result's outputs here, by streams what is not in its pieces. A first piece begins it anew. Answer:
+    /// `Fetched` or `FetchFailed`.
     FetchOutputs {
         /// From whom.
         peer: NodeId,
@@ -349,6 +359,8 @@ pub enum Action {
         key: LeaseKey,
         /// What it claims.
         claim: Box<Claim>,
+        /// What came in a message.
+        piece: Piece,
         /// The most compressed bytes that may flow.
         cap: u64,
     },

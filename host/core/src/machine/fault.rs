@@ -5,8 +5,12 @@
 #[cfg(any(test, feature = "sim"))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Fault {
-    /// Owner: an offer leaves before its record is durable.
+    /// Owner: an offer leaves before it is durable that its number may have been used.
     OfferBeforeDurable,
+    /// Owner: a bundle leaves before its offer's record is durable.
+    BundleBeforeDurable,
+    /// Owner: numbers that were reserved before a crash are offered again.
+    FenceDropped,
     /// Owner: a result is acknowledged before its record is durable.
     AckBeforeDurable,
     /// Owner: a task is settled before its record is durable.
@@ -68,6 +72,8 @@ impl Fault {
     /// All of them.
     pub const ALL: &'static [Fault] = &[
         Fault::OfferBeforeDurable,
+        Fault::BundleBeforeDurable,
+        Fault::FenceDropped,
         Fault::AckBeforeDurable,
         Fault::SettleBeforeDurable,
         Fault::TellBeforeDurable,

@@ -10,7 +10,7 @@ mod waits;
 
 use pair::{EXECUTOR, OWNER, Pair, Way, key, run_id};
 
-use crate::consent::{Message, ToExecutor, ToOwner};
+use crate::consent::{Message, Piece, ToExecutor, ToOwner};
 use crate::id::TaskId;
 use crate::machine::{Event, StepKind};
 use crate::policy::ConsentMode;
@@ -218,4 +218,134 @@ fn a_peer_that_asks_in_vain_without_end_is_expelled() {
     let lines = pair.lines();
     assert_eq!(lines.last().unwrap(), "owner: expels for Flood");
     assert_eq!(lines.len(), 602, "a no for each question");
+}
+
+#[test]
+fn an_offer_with_a_reserved_number_is_said_at_once_and_its_bundle_waits_for_the_record() {
+    let mut pair = Pair::of([crate::profile::ProfileKind::Lan; 2], |_, _| {});
+    pair.hold.insert("persist");
+    pair.begin(Way::Dispatch);
+    pair.pass(100);
+    let lines = pair.lines();
+    assert_eq!(lines[1..], ONE_TASKS_WAY[..3], "nothing leaves yet");
+    pair.release("persist");
+    assert_eq!(pair.lines(), ONE_TASKS_WAY[3..]);
+}
+
+#[test]
+fn an_offer_whose_number_is_not_reserved_waits_for_its_own_record() {
+    let mut pair = Pair::of([crate::profile::ProfileKind::Lan; 2], |_, _| {});
+    pair.hold.extend(["reserve", "persist"]);
+    pair.begin(Way::Dispatch);
+    pair.pass(100);
+    assert_eq!(pair.lines()[1..], ONE_TASKS_WAY[..1]);
+    pair.release("persist");
+    assert_eq!(pair.lines(), ONE_TASKS_WAY[1..]);
+}
+
+#[test]
+fn an_offer_that_was_said_and_cannot_be_recorded_is_taken_back_and_nobody_blamed() {
+    let mut pair = Pair::of([crate::profile::ProfileKind::Lan; 2], |_, _| {});
+    pair.hold.insert("persist");
+    pair.begin(Way::Dispatch);
+    pair.pass(100);
+    pair.lines();
+    pair.fail.insert("disk");
+    pair.release("persist");
+    assert_eq!(
+        pair.lines(),
+        ["owner → Cancel r/1#1", "executor: drops it"],
+        "it had been accepted"
+    );
+    pair.release("local");
+    assert_eq!(pair.settled.len(), 2);
+}
+
+#[test]
+fn a_result_of_what_no_bundle_was_sent_of_is_an_offence() {
+    let mut pair = Pair::of([crate::profile::ProfileKind::Lan; 2], |_, _| {});
+    pair.hold.insert("persist");
+    pair.hold.insert("deliver");
+    pair.begin(Way::Dispatch);
+    let offer = pair.held.iter().find_map(|(_, action)| match action {
+        super::Action::Send {
+            message: Message::ToExecutor(ToExecutor::Offer(offer)),
+            ..
+        } => Some(offer.clone()),
+        _ => None,
+    });
+    pair.release("deliver");
+    pair.lines();
+    let (peer, claim) = (pair::id(EXECUTOR), Box::new(pair::claim(&offer.unwrap())));
+    let message = Message::ToOwner(ToOwner::Completed {
+        key: key(1, 1),
+        claim,
+        outputs: Piece::default(),
+    });
+    pair.event(OWNER, Event::Received { peer, message });
+    assert_eq!(pair.lines(), ["owner: expels for NeverGranted"]);
+}
+
+/// A word about a bundle, with what it says of itself.
+fn bundle(task: u32, (at, of, len): (u64, u64, usize)) -> Event {
+    let bytes = vec![0; len];
+    let message = Message::ToExecutor(ToExecutor::Bundle {
+        key: key(task, 1),
+        piece: Piece { at, of, bytes },
+    });
+    let peer = pair::id(OWNER);
+    Event::Received { peer, message }
+}
+
+#[test]
+fn a_bundle_of_a_lease_that_is_not_known_is_answered_and_one_that_was_heard_changes_nothing() {
+    let mut pair = Pair::of([crate::profile::ProfileKind::Lan; 2], |_, _| {});
+    pair.hold.insert("guest");
+    pair.begin(Way::Dispatch);
+    pair.pass(100);
+    pair.lines();
+    pair.event(EXECUTOR, bundle(1, (0, 0, 0)));
+    assert_eq!(pair.lines(), [""; 0], "its guest runs");
+    pair.event(EXECUTOR, bundle(7, (0, 3, 3)));
+    assert_eq!(pair.lines()[0], "executor → Lost r/7#1 Unknown");
+}
+
+#[test]
+fn a_piece_that_says_more_than_may_be_or_holds_more_than_it_says_is_an_offence() {
+    let most = crate::consent::MAX_INLINE_BYTES;
+    for said in [(0, most + 1, 0), (0, 2, 3), (u64::MAX, 9, 9), (9, 9, 1)] {
+        let mut pair = Pair::of([crate::profile::ProfileKind::Lan; 2], |_, _| {});
+        pair.hold.insert("bundle");
+        pair.begin(Way::Dispatch);
+        pair.pass(100);
+        pair.lines();
+        pair.event(EXECUTOR, bundle(1, said));
+        let lines = pair.lines();
+        assert_eq!(lines[0], "executor: expels for Oversize", "{said:?}");
+    }
+}
+
+#[test]
+fn what_goes_in_messages_is_one_message_and_all_of_it_where_an_end_takes_nothing_else() {
+    use crate::profile::ArtifactLimit;
+    for (limit, missing, inline) in [
+        (ArtifactLimit::Unlimited, 49_152, 49_152),
+        (ArtifactLimit::Unlimited, 49_153, 0),
+        (ArtifactLimit::AtMost(20_000), 20_000, 20_000),
+        (ArtifactLimit::Inline, 131_072, 131_072),
+    ] {
+        let mut pair = Pair::of([crate::profile::ProfileKind::Lan; 2], |setups, needs| {
+            setups[EXECUTOR].capabilities.artifacts = limit;
+            (needs.component_bytes, needs.input_bytes) = (missing / 2, missing - missing / 2);
+            needs.blobs.clear();
+        });
+        pair.hold.insert("bundle");
+        pair.begin(Way::Dispatch);
+        pair.pass(100);
+        let sent = pair.held.iter().find_map(|(_, action)| match action {
+            super::Action::SendBundle { inline, .. } => Some(*inline),
+            _ => None,
+        });
+        assert_eq!(sent, Some(inline), "{limit:?} {missing}");
+    }
 }

@@ -4,6 +4,7 @@
 //! ([`super::may_offer`], [`super::may_accept`]) and by [`crate::consent::owner`].
 
 use super::Reason;
+use crate::consent::{MAX_INLINE_BYTES, MAX_PIECE_BYTES};
 use crate::profile::{ArtifactLimit, INLINE_BYTES, Link};
 
 /// What moves with a task, in compressed bytes.
@@ -47,6 +48,16 @@ pub fn artifact_check(limits: [ArtifactLimit; 2], cap: u64, sizes: Sizes) -> Res
         return over(flow, cap);
     }
     Ok(())
+}
+
+/// The most bytes that go in messages for one lease, one way, between two ends with these limits: what fits into one, or all
+/// that may flow where one of them takes nothing else.
+#[must_use]
+pub fn inline_bytes(limits: [ArtifactLimit; 2]) -> u64 {
+    match limits.contains(&ArtifactLimit::Inline) {
+        true => MAX_INLINE_BYTES,
+        false => MAX_PIECE_BYTES as u64,
+    }
 }
 
 /// How long so many bytes take over a link, in milliseconds: one round trip and what its rate says, rounded up.

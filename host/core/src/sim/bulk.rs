@@ -1,15 +1,18 @@
 //! Bundles and outputs on their way: they share a wire, stop when its connection breaks, and go on after the next one.
 //!
-//! A flow has two ends, each of which must want it. It moves in steps, so that what shares a wire is shared, and what a
+//! What is small goes in messages instead, cut into pieces. A flow has two ends, each of which must want it. It moves in steps, so that what shares a wire is shared, and what a
 //! broken connection costs is a step. Counts what flows against what each end allowed; called by the hands.
 
 use super::liar::Serves;
 use super::net::ordered;
 use super::world::{Ev, Table, World};
-use crate::consent::{Claim, LostWhy, Offer};
+use crate::consent::{Claim, LostWhy, Message, Offer, Piece, ToExecutor, ToOwner};
 use crate::id::{LeaseKey, NodeId};
 use crate::machine::Event;
 
+/// What goes in messages at most, and a piece of it, in bytes: less than in life, so that both ways are common.
+const INLINE: u64 = 12 << 10;
+const PIECE: usize = 5 << 10;
 /// Steps of a flow, at most.
 const STEPS: u64 = 6;
 /// What one step moves at least.
@@ -35,6 +38,24 @@ struct Flow {
     /// The step that is under way; an earlier one in the queue is void.
     step: Option<u64>,
     next_step: u64,
+}
+
+/// So many bytes as pieces: one that says so where there are none.
+fn pieces(bytes: u64) -> Vec<Piece> {
+    let content = vec![0; bytes as usize];
+    let mut pieces: Vec<Piece> = Vec::new();
+    for part in content.chunks(PIECE) {
+        let at = pieces.len() * PIECE;
+        pieces.push(Piece {
+            at: at as u64,
+            of: bytes,
+            bytes: part.to_vec(),
+        });
+    }
+    if pieces.is_empty() {
+        pieces.push(Piece::default());
+    }
+    pieces
 }
 
 /// All flows.
@@ -79,7 +100,7 @@ impl World {
         peer: NodeId,
         key: &LeaseKey,
         have: &[u8],
-        cap: u64,
+        (cap, inline): (u64, u64),
     ) {
         let (Some(to), Some(truth)) = (
             self.cast.index_of(&peer),
@@ -93,7 +114,69 @@ impl World {
             .filter_map(|index| needs.blobs.get(usize::from(*index)));
         let known: u64 = known.map(|blob| blob.bytes).sum();
         let bytes = (needs.component_bytes + needs.input_bytes).saturating_sub(known);
-        self.offer_flow((Kind::Bundle, node, to, key.clone()), bytes, cap);
+        let goes_inline = bytes <= inline.min(INLINE);
+        let pieces = pieces(if goes_inline { bytes } else { 0 });
+        if goes_inline {
+            self.check.flows(self.now, node, to, key, bytes);
+        } else {
+            self.offer_flow((Kind::Bundle, node, to, key.clone()), bytes, cap);
+        }
+        for piece in pieces {
+            let key = key.clone();
+            self.say(
+                node,
+                peer,
+                Message::ToExecutor(ToExecutor::Bundle { key, piece }),
+            );
+        }
+    }
+
+    /// A word that something is done, with the outputs in it, or the first of them: the rest follows.
+    pub(super) fn with_outputs(
+        &self,
+        node: usize,
+        owner: NodeId,
+        message: Message,
+    ) -> Vec<Message> {
+        let Message::ToOwner(ToOwner::Completed { key, claim, .. }) = message else {
+            return vec![message];
+        };
+        let bytes = self.nodes[node].hands.outputs(owner, &key);
+        let bytes = bytes.filter(|bytes| *bytes <= INLINE).unwrap_or(0);
+        let mut pieces = pieces(bytes).into_iter();
+        let outputs = pieces.next().unwrap_or_default();
+        let more = |piece| ToOwner::Outputs {
+            key: key.clone(),
+            piece,
+        };
+        let more: Vec<ToOwner> = pieces.map(more).collect();
+        let first = ToOwner::Completed {
+            key,
+            claim,
+            outputs,
+        };
+        [first]
+            .into_iter()
+            .chain(more)
+            .map(Message::ToOwner)
+            .collect()
+    }
+
+    /// A piece is here; whether it was the last.
+    fn took(&mut self, node: usize, of: (NodeId, LeaseKey), piece: &Piece) -> bool {
+        let arriving = &mut self.nodes[node].hands.arriving;
+        if piece.at == 0 {
+            arriving.insert(of.clone(), 0);
+        }
+        match arriving.get_mut(&of) {
+            Some(here) if *here == piece.at => *here += piece.bytes.len() as u64,
+            _ => return false,
+        }
+        let whole = arriving.get(&of) == Some(&piece.of);
+        if whole {
+            arriving.remove(&of);
+        }
+        whole
     }
 
     /// A liar's bundle: so many times as large as it said.
@@ -123,7 +206,32 @@ impl World {
         self.begin_step(number);
     }
 
-    pub(super) fn take_bundle(&mut self, node: usize, owner: NodeId, offer: &Offer, cap: u64) {
+    pub(super) fn take_bundle(
+        &mut self,
+        node: usize,
+        owner: NodeId,
+        offer: &Offer,
+        piece: &Piece,
+        cap: u64,
+    ) {
+        let key = offer.key.clone();
+        if piece.of > 0 {
+            if piece.at == 0 {
+                self.stop_taking(node, owner, &key);
+            }
+            if self.took(node, (owner, key.clone()), piece) {
+                let event = match self.nodes[node].disk.full {
+                    true => Event::BundleFailed {
+                        owner,
+                        key,
+                        why: LostWhy::DiskFull,
+                    },
+                    false => Event::BundleArrived { owner, key },
+                };
+                self.tell_later(node, 1, event);
+            }
+            return;
+        }
         if let Some(from) = self.cast.index_of(&owner) {
             self.take_flow((Kind::Bundle, from, node, offer.key.clone()), cap);
         }
@@ -141,7 +249,7 @@ impl World {
         node: usize,
         peer: NodeId,
         key: &LeaseKey,
-        claim: &Claim,
+        (claim, piece): (&Claim, &Piece),
         cap: u64,
     ) {
         let Some(from) = self.cast.index_of(&peer) else {
@@ -149,6 +257,21 @@ impl World {
         };
         self.check
             .flows(self.now, node, from, key, claim.output_bytes);
+        if piece.of > 0 {
+            if self.took(node, (peer, key.clone()), piece) {
+                let key = key.clone();
+                let event = match self.nodes[node].disk.full {
+                    true => Event::FetchFailed {
+                        peer,
+                        key,
+                        why: LostWhy::DiskFull,
+                    },
+                    false => Event::Fetched { peer, key },
+                };
+                self.tell_later(node, 1, event);
+            }
+            return;
+        }
         self.take_flow((Kind::Outputs, from, node, key.clone()), cap);
     }
 

@@ -32,8 +32,10 @@ pub enum Invariant {
     DurableBeforeSettled,
     /// A result is acknowledged once it is durable.
     DurableBeforeAcked,
-    /// What is offered was recorded.
+    /// What is offered was recorded, or that its number may have been used.
     DurableBeforeOffered,
+    /// A bundle leaves once its offer was recorded.
+    DurableBeforeBundle,
     /// A result is told once it is durable.
     DurableBeforeTold,
     /// A result is forgotten once its owner has it, or does not want it.
@@ -227,9 +229,14 @@ impl Check {
                 self.leases.expelled[node].insert(*peer);
                 self.expelled(node, *peer);
             }
-            Action::StartForeign { owner, offer } => self.guest_begins(node, *owner, &offer.key),
+            Action::StartForeign { owner, offer, .. } => {
+                self.guest_begins(node, *owner, &offer.key)
+            }
             Action::DropForeign { owner, key } => self.guest_gone(node, *owner, key),
-            Action::SendBundle { peer, key, .. } => self.answered(*peer, key),
+            Action::SendBundle { peer, key, .. } => {
+                self.answered(*peer, key);
+                self.bundle_leaves(node, *peer, key);
+            }
             Action::FetchOutputs {
                 peer, key, claim, ..
             } => self.wants_outputs(node, *peer, key, claim),

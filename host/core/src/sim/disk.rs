@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::consent::{Claim, Forget, Record, Spent};
-use crate::id::{LeaseKey, NodeId, RunId, TaskId};
+use crate::id::{Attempt, LeaseKey, NodeId, RunId, TaskId};
 use crate::machine::Token;
 use crate::rng::Rng;
 
@@ -24,6 +24,8 @@ struct Write {
 pub(super) struct Disk {
     /// With whom, where the lease is under way.
     offered: BTreeMap<LeaseKey, Option<(NodeId, u64)>>,
+    /// Numbers of attempts that may have been used.
+    reserved: BTreeMap<RunId, Attempt>,
     committed: BTreeMap<(RunId, TaskId), Box<Claim>>,
     finished: BTreeMap<(NodeId, LeaseKey), Box<Claim>>,
     /// Tasks whose attempt on this machine passed.
@@ -81,6 +83,10 @@ impl Disk {
                 self.offered.insert(key, open);
             }
             _ if write.moot => {}
+            Record::Reserved { run, below } => {
+                let known = self.reserved.entry(run).or_insert(below);
+                *known = below.max(*known);
+            }
             Record::Committed { key, claim } => {
                 self.committed.insert((key.run, key.task), claim);
             }
@@ -104,6 +110,7 @@ impl Disk {
             (Forget::Run { run }, Record::Offered { key, .. } | Record::Committed { key, .. }) => {
                 *run == key.run
             }
+            (Forget::Run { run }, Record::Reserved { run: other, .. }) => run == other,
             _ => false,
         };
         for write in self.writes.values_mut() {
@@ -118,6 +125,7 @@ impl Disk {
             Forget::Finished { owner, key } => drop(self.finished.remove(&(*owner, key.clone()))),
             Forget::Run { run } => {
                 self.offered.retain(|key, _| key.run != *run);
+                self.reserved.remove(run);
                 self.committed.retain(|(of, _), _| of != run);
                 self.results.retain(|(of, _)| of != run);
             }
@@ -153,9 +161,15 @@ impl Disk {
         spent.into_values().collect()
     }
 
+    /// No attempt of a run below this is offered again.
+    pub(super) fn fence(&self, run: &RunId) -> Attempt {
+        self.reserved.get(run).copied().unwrap_or(Attempt::FIRST)
+    }
+
     /// Runs that were begun and are not over.
     pub(super) fn unfinished(&self) -> std::collections::BTreeSet<RunId> {
-        self.offered.keys().map(|key| key.run.clone()).collect()
+        let offered = self.offered.keys().map(|key| &key.run);
+        offered.chain(self.reserved.keys()).cloned().collect()
     }
 
     /// Results that wait for their owners.

@@ -21,6 +21,8 @@ pub(super) struct Hands {
     pub(super) next: u64,
     /// Outputs that wait to be fetched, and how many bytes they are.
     outputs: Table<(NodeId, LeaseKey), u64>,
+    /// What comes in messages, by whose it is: how much of it is here.
+    pub(super) arriving: Table<(NodeId, LeaseKey), u64>,
     /// Questions to the person.
     asked: std::collections::BTreeSet<(NodeId, LeaseKey)>,
 }
@@ -59,7 +61,11 @@ impl World {
     pub(super) fn perform(&mut self, node: usize, action: Action) {
         match action {
             Action::Run { run, action } => self.perform_run(node, &run, action),
-            Action::Send { peer, message } => self.say(node, peer, message),
+            Action::Send { peer, message } => {
+                for message in self.with_outputs(node, peer, message) {
+                    self.say(node, peer, message);
+                }
+            }
             Action::Publish(beacon) => self.publish(node, beacon),
             // The checks read a machine's steps themselves, and guests of a simulation write nothing.
             Action::Told { .. } | Action::Heard { .. } => {}
@@ -83,9 +89,15 @@ impl World {
                 key,
                 have,
                 cap,
-            } => self.send_bundle(node, peer, &key, &have, cap),
-            Action::TakeBundle { owner, offer, cap } => self.take_bundle(node, owner, &offer, cap),
-            Action::StartForeign { owner, offer } => self.start_foreign(node, owner, offer),
+                inline,
+            } => self.send_bundle(node, peer, &key, &have, (cap, inline)),
+            Action::TakeBundle {
+                owner,
+                offer,
+                piece,
+                cap,
+            } => self.take_bundle(node, owner, &offer, &piece, cap),
+            Action::StartForeign { owner, offer, .. } => self.start_foreign(node, owner, offer),
             Action::DropForeign { owner, key } => self.drop_foreign(node, owner, &key),
             Action::Ask { owner, offer } => self.ask(node, owner, offer.key.clone()),
             Action::Unask { owner, key } => {
@@ -95,9 +107,10 @@ impl World {
                 peer,
                 key,
                 claim,
+                piece,
                 cap,
             } => {
-                self.fetch_outputs(node, peer, &key, &claim, cap);
+                self.fetch_outputs(node, peer, &key, (&claim, &piece), cap);
             }
             Action::StopTransfer { peer, key } => self.stop_transfer(node, peer, &key),
         }
@@ -192,7 +205,8 @@ impl World {
             return;
         }
         progress.begun.get_or_insert(self.now);
-        let spent = self.nodes[it.owner].disk.spent(&it.run);
+        let disk = &self.nodes[it.owner].disk;
+        let (spent, fence) = (disk.spent(&it.run), disk.fence(&it.run));
         self.note(it.owner, None, || {
             format!("submits {} ({} spent)", it.run, spent.len())
         });
@@ -206,6 +220,7 @@ impl World {
             options,
             mode: it.mode,
             spent,
+            fence,
         };
         self.tell(it.owner, Event::Submit(Box::new(submission)));
         if self.runs[script].interrupted {
@@ -270,8 +285,8 @@ impl World {
         match ended {
             Ok(record) => {
                 self.check.durable(self.now, node, &record);
-                let key = key_of(&record).clone();
-                self.note(node, Some((&key.run, key.task)), || durable(&record));
+                let task = key_of(&record).map(|key| (&key.run, key.task));
+                self.note(node, task, || durable(&record));
                 self.tell(node, Event::Persisted(token));
             }
             Err(record) => {
@@ -287,6 +302,7 @@ impl World {
             hands.guests.remove(&number);
         }
         hands.outputs.remove(&(owner, key.clone()));
+        hands.arriving.remove(&(owner, key.clone()));
         self.stop_taking(node, owner, key);
     }
 
@@ -316,6 +332,7 @@ pub(super) fn failure() -> Failure {
 
 fn durable(record: &Record) -> String {
     let (word, key) = match record {
+        Record::Reserved { run, below } => return format!("[reserved {run} below {below}]"),
         Record::Offered { key, .. } => ("offered", key),
         Record::Committed { key, .. } => ("committed", key),
         Record::Finished { key, .. } => ("finished", key),

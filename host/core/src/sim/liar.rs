@@ -5,7 +5,9 @@
 
 use std::sync::Arc;
 
-use crate::consent::{BlobRef, Claim, LostWhy, Message, Offer, RemoteOutcome, ToExecutor, ToOwner};
+use crate::consent::{
+    BlobRef, Claim, LostWhy, Message, Offer, Piece, RemoteOutcome, ToExecutor, ToOwner,
+};
 use crate::id::{Attempt, Digest, LeaseKey, NodeId, RunId, TaskId};
 use crate::policy::{Reason, Requirements};
 use crate::rng::Rng;
@@ -134,6 +136,13 @@ impl Liar {
         if self.rng.chance(500) { 1 } else { 1000 }
     }
 
+    /// What it puts into the word that a bundle may come, when it plays the owner: nothing, more than may be, or nonsense.
+    pub(super) fn puts_inline(&mut self) -> Piece {
+        let of = [0, 0, 7, 1 << 40][self.rng.below(4) as usize];
+        let bytes = vec![7; if of == 7 { 7 } else { 0 }];
+        Piece { at: 0, of, bytes }
+    }
+
     pub(super) fn plays_owner(&self) -> bool {
         self.kind == LiarKind::FalseOwner
     }
@@ -177,7 +186,7 @@ impl Liar {
                 self.told += 20;
                 let (owner, key) = self.a_key(to);
                 let claim = Box::new(self.claim(Digest::of(b"?"), 1));
-                vec![self.say(owner, 0, ToOwner::Completed { key, claim })]
+                vec![self.say(owner, 0, completed(key, claim))]
             }
             LiarKind::Replays => {
                 self.told += 1;
@@ -185,7 +194,7 @@ impl Liar {
                 let again = replayed.map(|(owner, offer)| {
                     let claim = Box::new(self.claim(offer.needs.digest, offer.nonce));
                     let key = offer.key;
-                    self.say(owner, 0, ToOwner::Completed { key, claim })
+                    self.say(owner, 0, completed(key, claim))
                 });
                 again.into_iter().chain([self.say(to, 0, idle)]).collect()
             }
@@ -301,7 +310,7 @@ impl Liar {
         for (n, claim) in self.claims(owner, offer).into_iter().enumerate() {
             let key = key.clone();
             let claim = Box::new(claim);
-            lies.push(self.say(owner, 2 + n as u64, ToOwner::Completed { key, claim }));
+            lies.push(self.say(owner, 2 + n as u64, completed(key, claim)));
         }
         lies
     }
@@ -402,6 +411,14 @@ impl Liar {
             _ => {}
         }
         lies
+    }
+}
+
+fn completed(key: LeaseKey, claim: Box<Claim>) -> ToOwner {
+    ToOwner::Completed {
+        key,
+        claim,
+        outputs: Piece::default(),
     }
 }
 

@@ -6,7 +6,7 @@ use super::codec;
 use super::liar::{Liar, Lie, Said, Serves};
 use super::net::PairId;
 use super::world::{Ev, World};
-use crate::consent::{Message, Offence, ToOwner};
+use crate::consent::{Message, Offence, ToExecutor, ToOwner};
 use crate::id::NodeId;
 use crate::machine::Event;
 
@@ -73,25 +73,29 @@ impl World {
         if let Message::ToOwner(ToOwner::Accept { key, .. }) = message
             && liar.plays_owner()
         {
-            let swells = liar.swells();
+            let (swells, piece) = (liar.swells(), liar.puts_inline());
             self.send_lie(node, peer, key, swells);
+            let key = key.clone();
+            self.carry(
+                node,
+                from,
+                Message::ToExecutor(ToExecutor::Bundle { key, piece }),
+            );
+        }
+        if let Message::ToExecutor(ToExecutor::Bundle { key, piece }) = message
+            && piece.of == 0
+        {
+            self.take_lie(node, peer, key);
         }
         self.plan_lies(node, lies);
     }
 
     /// What a liar says may need hands, so that it looks real.
     pub(super) fn liar_says(&mut self, node: usize, to: usize, message: &Message) {
-        match message {
-            Message::ToOwner(ToOwner::Accept { key, .. }) => {
-                let owner = self.cast.id(to);
-                self.take_lie(node, owner, key);
-            }
-            Message::ToOwner(ToOwner::Completed { key, claim }) => {
-                let (owner, key, bytes) = (self.cast.id(to), key.clone(), claim.output_bytes);
-                let real = if bytes == 10 { 900_000_000 } else { bytes };
-                self.nodes[node].hands.keep_outputs(owner, key, real);
-            }
-            _ => {}
+        if let Message::ToOwner(ToOwner::Completed { key, claim, .. }) = message {
+            let (owner, key, bytes) = (self.cast.id(to), key.clone(), claim.output_bytes);
+            let real = if bytes == 10 { 900_000_000 } else { bytes };
+            self.nodes[node].hands.keep_outputs(owner, key, real);
         }
     }
 

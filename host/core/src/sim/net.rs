@@ -489,7 +489,8 @@ pub(super) fn key_of(message: &Message) -> Option<&crate::id::LeaseKey> {
         Message::ToOwner(message) => ToOwner::key(message),
         Message::ToExecutor(message) => match message {
             ToExecutor::Offer(offer) => Some(&offer.key),
-            ToExecutor::Withdraw { key }
+            ToExecutor::Bundle { key, .. }
+            | ToExecutor::Withdraw { key }
             | ToExecutor::Cancel { key }
             | ToExecutor::Acked { key }
             | ToExecutor::Settled { key } => Some(key),

@@ -8,10 +8,10 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use crate::consent::{
-    Beacon, Capabilities, Claim, Message, Offer, RemoteOutcome, ToExecutor, ToOwner,
+    Beacon, Capabilities, Claim, Message, Offer, Piece, RemoteOutcome, ToExecutor, ToOwner,
 };
 use crate::expand::{self, Listing, Plan};
-use crate::id::{Digest, NodeId, RunId};
+use crate::id::{Attempt, Digest, NodeId, RunId};
 use crate::machine::{Action, Event, Machine, Mode, Submission};
 use crate::pipeline::{self, Format};
 use crate::policy::Requirements;
@@ -94,6 +94,7 @@ impl Rate {
             options: RunOptions::default(),
             mode: Mode::Mesh,
             spent: Vec::new(),
+            fence: Attempt::FIRST,
         })));
         for peer in 1..=PEERS {
             let node = NodeId([peer; 32]);
@@ -171,6 +172,7 @@ fn promise(peer: NodeId, offer: &Offer, events: &mut VecDeque<Event>) {
         ToOwner::Completed {
             key: key(),
             claim: Box::new(claim),
+            outputs: Piece::default(),
         },
     ];
     events.extend(said.map(|message| Event::Received {

@@ -90,6 +90,7 @@ fn kind(message: &Message) -> &'static str {
             ToOwner::Progress { .. } => "Progress",
             ToOwner::Output { .. } => "Output",
             ToOwner::Completed { .. } => "Completed",
+            ToOwner::Outputs { .. } => "Outputs",
             ToOwner::Lost { .. } => "Lost",
         },
         Message::ToExecutor(message) => match message {
@@ -100,6 +101,7 @@ fn kind(message: &Message) -> &'static str {
             ToExecutor::Acked { .. } => "Acked",
             ToExecutor::Settled { .. } => "Settled",
             ToExecutor::Resume { .. } => "Resume",
+            ToExecutor::Bundle { .. } => "Bundle",
         },
         Message::Beacon(_) => "Beacon",
         Message::Capabilities(_) => "Capabilities",

@@ -129,7 +129,7 @@ impl Tape {
             Run { action, .. } => (40, of_run(action)),
             Send { peer, .. } => (41, short(peer)),
             Publish(beacon) => (42, beacon.sequence),
-            Persist { token, record } => (43, token.0 ^ lease(key_of(record))),
+            Persist { token, record } => (43, token.0 ^ key_of(record).map_or(0, lease)),
             Drop(what) => (44, forgotten(what)),
             Dial { peer } => (45, short(peer)),
             Expel { peer, offence } => (46, short(peer) ^ *offence as u64),
@@ -170,12 +170,13 @@ impl Tape {
     }
 }
 
-/// The lease that a record is about.
-pub(super) fn key_of(record: &Record) -> &LeaseKey {
+/// The lease that a record is about, if it is about one.
+pub(super) fn key_of(record: &Record) -> Option<&LeaseKey> {
     match record {
+        Record::Reserved { .. } => None,
         Record::Offered { key, .. }
         | Record::Committed { key, .. }
-        | Record::Finished { key, .. } => key,
+        | Record::Finished { key, .. } => Some(key),
     }
 }
 

@@ -93,6 +93,7 @@ fn the_matrix_sees_everything() {
         "Started",
         "Progress",
         "Completed",
+        "Outputs",
         "Lost",
         "Offer",
         "NoWork",
@@ -101,6 +102,7 @@ fn the_matrix_sees_everything() {
         "Acked",
         "Settled",
         "Resume",
+        "Bundle",
         "Beacon",
     ];
     for word in words {

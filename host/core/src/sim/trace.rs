@@ -6,7 +6,7 @@
 use std::fmt::Write;
 
 use super::tape::{Drawn, Line};
-use crate::consent::{LostWhy, Message, ToExecutor, ToOwner};
+use crate::consent::{LostWhy, Message, Piece, ToExecutor, ToOwner};
 use crate::id::{LeaseKey, RunId, TaskId};
 use crate::machine::{Action, Event};
 
@@ -38,7 +38,10 @@ fn to_owner(message: &ToOwner) -> String {
             key, done, total, ..
         } => format!("Progress {} {done}/{total}", brief(key)),
         ToOwner::Output { key, bytes, .. } => format!("Output {} {}", brief(key), bytes.len()),
-        ToOwner::Completed { key, .. } => format!("Completed {}", brief(key)),
+        ToOwner::Completed { key, outputs, .. } => {
+            format!("Completed {}{}", brief(key), inline(outputs))
+        }
+        ToOwner::Outputs { key, piece } => format!("Outputs {}{}", brief(key), inline(piece)),
         ToOwner::Lost { key, why } => format!("Lost {} {}", brief(key), lost(*why)),
     }
 }
@@ -51,10 +54,19 @@ fn to_executor(message: &ToExecutor) -> String {
         ToExecutor::Cancel { key } => format!("Cancel {}", brief(key)),
         ToExecutor::Acked { key } => format!("Acked {}", brief(key)),
         ToExecutor::Settled { key } => format!("Settled {}", brief(key)),
+        ToExecutor::Bundle { key, piece } => format!("Bundle {}{}", brief(key), inline(piece)),
         ToExecutor::Resume { keys } => {
             let keys: Vec<String> = keys.iter().map(brief).collect();
             format!("Resume {}", keys.join(" "))
         }
+    }
+}
+
+/// What goes in a message.
+fn inline(piece: &Piece) -> String {
+    match piece.of {
+        0 => String::new(),
+        of => format!(" {}/{of}", piece.at + piece.bytes.len() as u64),
     }
 }
 
@@ -82,7 +94,7 @@ pub(super) fn of_event(at: u64, node: usize, event: &Event) -> Option<Line> {
 pub(super) fn of_action(at: u64, node: usize, action: &Action) -> Option<Line> {
     let (key, text) = match action {
         Action::SendBundle { key, .. } => (key, "sends the bundle of"),
-        Action::FetchOutputs { key, .. } => (key, "fetches the outputs of"),
+        Action::FetchOutputs { key, piece, .. } if piece.at == 0 => (key, "takes the outputs of"),
         Action::StopTransfer { key, .. } => (key, "moves nothing more of"),
         Action::DropForeign { key, .. } => (key, "drops"),
         Action::Ask { offer, .. } => (&offer.key, "asks its user about"),

@@ -11,8 +11,11 @@
 //! 0x14 Started    1 lease                         0x23 Cancel     1 lease
 //! 0x15 Progress   1 lease  2 done  3 total        0x24 Acked      1 lease
 //!                 4 message                       0x25 Settled    1 lease
-//! 0x16 Completed  1 lease  2 claim                0x26 Resume     1 [lease, …]
+//! 0x16 Completed  1 lease  2 claim  3 of          0x26 Resume     1 [lease, …]
+//!                 4 bytes                         0x27 Bundle     1 lease  2 at  3 of  4 bytes
 //! 0x17 Lost       1 lease  2 why
+//! 0x18 Output     1 lease  2 stderr  3 bytes
+//! 0x19 Outputs    1 lease  2 at  3 of  4 bytes
 //!
 //! either way
 //! 0x30 Beacon        1 node  2 sequence  3 free  4 queued  5 slots  6 paused
@@ -21,6 +24,7 @@
 //! at rest only: in the journal, never in a message
 //! 0x40 Offered    1 lease  2 peer  3 nonce        0x42 Finished   1 owner  2 lease  3 claim
 //! 0x41 Committed  1 lease  2 claim                0x43 Claim      the claim's own keys
+//! 0x44 Reserved   1 run  2 below
 //!
 //! lease      [run, task, attempt]
 //! claim      {1 executor  2 task_digest  3 nonce  4 outcome  5 output  6 output_bytes  7 fuel  8 wall_ms}
@@ -31,6 +35,7 @@
 //! blob       [digest, bytes]
 //! artifacts  [0] unlimited | [1, bytes] at most | [2] inline | [3] status only
 //! have       a byte string: one byte an index
+//! at, of     where bytes begin among how many that go in messages; the bytes are frames of a transfer, cut anywhere
 //! digest, node                                    a byte string of 32
 //! reason, why, profile, stealing                  codes: `reason.rs`, `to_owner.rs`, `status.rs`
 //! ```
@@ -63,7 +68,9 @@ mod to_owner;
 pub use record::{decode_claim, decode_record, encode_claim, encode_record};
 
 use super::WireError;
-use crate::consent::{MAX_ACQUAINTANCES, MAX_NAMED_BLOBS, MAX_OUTPUT_BYTES, MAX_RESUMED, Message};
+use crate::consent::{
+    MAX_ACQUAINTANCES, MAX_NAMED_BLOBS, MAX_OUTPUT_BYTES, MAX_PIECE_BYTES, MAX_RESUMED, Message,
+};
 use crate::id::MAX_RUN_ID_BYTES;
 
 /// The number of this version.
@@ -169,6 +176,7 @@ const HAVE: List = List::of("indices of blobs", MAX_NAMED_BLOBS);
 const ADDRESS: Text = Text::bytes("an address", MAX_NAME_BYTES);
 const ACQUAINTANCES: List = List::of("addresses", MAX_ACQUAINTANCES);
 const OUTPUT_BYTES: List = List::of("bytes of output", MAX_OUTPUT_BYTES);
+const PIECE_BYTES: List = List::of("bytes of a piece", MAX_PIECE_BYTES);
 const RESUMED: List = List::of("leases", MAX_RESUMED);
 
 /// Whether a frame held fields that are not known here.

@@ -1,7 +1,7 @@
 //! What the ledger says after a restart. A row that cannot be understood is left out and logged, but an attempt that was
 //! offered is spent however its record reads. Called by [`super::Ledger`].
 
-use rusqlite::Connection;
+use rusqlite::{Connection, OptionalExtension};
 use sykli_core::consent::{Claim, Record, Spent};
 use sykli_core::id::{Attempt, LeaseKey, NodeId, RunId, TaskId};
 use sykli_core::wire::decode_record;
@@ -22,7 +22,7 @@ pub(super) fn outbox(
     let rows = rows.collect::<rusqlite::Result<Vec<Vec<u8>>>>()?;
     let entries = rows.iter().filter_map(|bytes| match decoded(bytes)? {
         Record::Finished { owner, key, claim } => Some((owner, key, claim)),
-        Record::Offered { .. } | Record::Committed { .. } => None,
+        Record::Reserved { .. } | Record::Offered { .. } | Record::Committed { .. } => None,
     });
     Ok(entries.collect())
 }
@@ -46,6 +46,12 @@ pub(super) fn spent(connection: &Connection, run: &RunId) -> rusqlite::Result<Ve
     rows.collect()
 }
 
+pub(super) fn fence(connection: &Connection, run: &RunId) -> rusqlite::Result<Attempt> {
+    let mut statement = connection.prepare_cached("SELECT fence FROM runs WHERE run = ?1")?;
+    let fence = statement.query_row([run.as_str()], |row| row.get(0));
+    Ok(fence.optional()?.map_or(Attempt::FIRST, Attempt))
+}
+
 pub(super) fn committed(
     connection: &Connection,
     run: &RunId,
@@ -56,7 +62,7 @@ pub(super) fn committed(
     let rows = rows.collect::<rusqlite::Result<Vec<Vec<u8>>>>()?;
     let results = rows.iter().filter_map(|bytes| match decoded(bytes)? {
         Record::Committed { key, claim } => Some((key, claim)),
-        Record::Offered { .. } | Record::Finished { .. } => None,
+        Record::Reserved { .. } | Record::Offered { .. } | Record::Finished { .. } => None,
     });
     Ok(results.collect())
 }

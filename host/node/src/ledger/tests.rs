@@ -54,6 +54,13 @@ fn offered(key: LeaseKey, nonce: u64) -> Record {
     }
 }
 
+fn reserved(of: &str, below: u32) -> Record {
+    Record::Reserved {
+        run: run(of),
+        below: Attempt(below),
+    }
+}
+
 fn committed(key: LeaseKey, nonce: u64) -> Record {
     Record::Committed {
         key,
@@ -124,6 +131,50 @@ fn what_was_offered_stays_spent_until_the_run_is_over() {
     assert_eq!(ledger.spent(&run("a")).unwrap(), []);
     assert_eq!(ledger.spent(&run("b")).unwrap(), [spent(1, 1, Some(21))]);
     assert_eq!(ledger.runs().unwrap(), [run("b")]);
+}
+
+#[test]
+fn numbers_that_were_reserved_stay_so_until_the_run_is_over() {
+    let temp = tempfile::tempdir().unwrap();
+    let ledger = Ledger::open(temp.path()).unwrap();
+    assert_eq!(ledger.fence(&run("a")).unwrap(), Attempt::FIRST);
+    for below in [5, 9, 7] {
+        assert!(persist(&ledger, reserved("a", below)));
+    }
+    assert!(persist(&ledger, offered(key("b", 0, 1), 1)));
+    drop(ledger);
+    let ledger = Ledger::open(temp.path()).unwrap();
+    assert_eq!(ledger.fence(&run("a")).unwrap(), Attempt(9));
+    assert_eq!(ledger.fence(&run("b")).unwrap(), Attempt::FIRST);
+    assert_eq!(ledger.runs().unwrap(), [run("a"), run("b")]);
+    ledger.forget(Forget::Run { run: run("a") });
+    ledger.flush().unwrap();
+    assert_eq!(ledger.fence(&run("a")).unwrap(), Attempt::FIRST);
+}
+
+#[test]
+fn a_ledger_of_before_numbers_were_reserved_is_brought_up() {
+    const BEFORE: Layout = Layout {
+        tables: "
+            CREATE TABLE runs (seq INTEGER PRIMARY KEY, run TEXT NOT NULL UNIQUE);
+            CREATE TABLE offered (run TEXT NOT NULL, task INTEGER NOT NULL, attempt INTEGER NOT NULL,
+                open INTEGER NOT NULL, record BLOB NOT NULL, PRIMARY KEY (run, task)) WITHOUT ROWID;
+            CREATE TABLE committed (a INTEGER);
+            CREATE TABLE outbox (a INTEGER);
+            INSERT INTO runs (run) VALUES ('a');
+            INSERT INTO offered VALUES ('a', 3, 2, 0, x'00');",
+        version: 1,
+        upgrades: &[],
+        ..LAYOUT
+    };
+    let temp = tempfile::tempdir().unwrap();
+    drop(DbFile::open(temp.path(), &BEFORE).unwrap());
+    let ledger = Ledger::open(temp.path()).unwrap();
+    assert_eq!(ledger.set_aside(), None);
+    assert_eq!(ledger.spent(&run("a")).unwrap(), [spent(3, 2, None)]);
+    assert_eq!(ledger.fence(&run("a")).unwrap(), Attempt::FIRST);
+    assert!(persist(&ledger, reserved("a", 5)));
+    assert_eq!(ledger.fence(&run("a")).unwrap(), Attempt(5));
 }
 
 #[test]

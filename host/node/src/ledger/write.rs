@@ -148,6 +148,14 @@ fn put(
     room: &mut Room,
 ) -> rusqlite::Result<bool> {
     match record {
+        Record::Reserved { run, below } => {
+            know_run(connection, run, room)?;
+            // What was reserved before stays so.
+            connection
+                .prepare_cached("UPDATE runs SET fence = max(fence, ?2) WHERE run = ?1")?
+                .execute(params![run.as_str(), below.0])?;
+            Ok(true)
+        }
         Record::Offered { key, .. } => {
             know_run(connection, &key.run, room)?;
             // A lower attempt than the one that is known changes nothing: what matters is the highest.

@@ -79,7 +79,7 @@ impl Default for MeshLimits {
             blobs: 64,
             queue_frames: 256,
             queue_bytes: 4 << 20,
-            frames_per_s: 2_000,
+            frames_per_s: 10_000,
             bytes_per_s: 8 << 20,
             hello_timeout: None,
             frame_timeout: None,

@@ -74,6 +74,17 @@ impl Outgoing {
         }
     }
 
+    /// Bytes that it still takes.
+    pub(super) fn room(&self) -> usize {
+        let state = lock(&self.state);
+        match state.ended {
+            None if state.frames.len() < self.max_frames / 2 => {
+                self.max_bytes.saturating_sub(state.bytes)
+            }
+            _ => 0,
+        }
+    }
+
     /// Queues a frame, or ends the stream of a peer that is too slow.
     pub(super) fn push(&self, frame: Vec<u8>) -> Pushed {
         let mut state = lock(&self.state);

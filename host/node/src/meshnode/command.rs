@@ -2,6 +2,7 @@
 //!
 //! Decides nothing. Called by the loop.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use sykli_core::consent::LostWhy;
@@ -20,10 +21,10 @@ impl Hub {
             }
             Command::Own(event) => self.feed(event),
             Command::Prepared { event, prepared } => {
-                if let (Event::Prepared { run, .. }, Some(prepared)) = (&event, prepared)
+                if let (Event::Prepared { run, needs, .. }, Some(prepared)) = (&event, prepared)
                     && let Some(side) = self.runs.get_mut(run)
                 {
-                    side.prepared(prepared);
+                    side.prepared(prepared, Arc::clone(needs));
                 }
                 self.feed(event);
             }

@@ -11,7 +11,7 @@ use sykli_core::machine::Event;
 
 use super::hub::Hub;
 use super::{Done, STALL, Shared};
-use crate::transfer::{Bounds, Request, Root, fetch};
+use crate::transfer::{Bounds, Request, Root, Taken, TransferError, fetch};
 
 /// Attempts over a connection that stands.
 const TRIES: u32 = 5;
@@ -27,6 +27,8 @@ pub(super) struct Fetch {
     pub(super) request: Request,
     pub(super) root: Root,
     pub(super) cap: u64,
+    /// What came of it in messages, in the frames of a transfer.
+    pub(super) inline: Vec<u8>,
 }
 
 /// How it ended.
@@ -74,7 +76,15 @@ impl Hub {
     }
 }
 
-async fn attempts(shared: &Shared, what: Fetch) -> Ended {
+async fn attempts(shared: &Shared, mut what: Fetch) -> Ended {
+    let inline = std::mem::take(&mut what.inline);
+    if !inline.is_empty() {
+        match super::inline::take_beside(shared, what.root, inline).await {
+            Ok(Taken::Whole) => return Ended::Whole,
+            Ok(Taken::Lacking | Taken::Unknown) => {}
+            Err(error) => return ended(&error),
+        }
+    }
     let mut last = LostWhy::Bundle;
     let bounds = Bounds {
         cap: what.cap,
@@ -99,14 +109,19 @@ async fn attempts(shared: &Shared, what: Fetch) -> Ended {
             Err(error) => error,
         };
         tracing::debug!(key = %what.request.key, %error, "a transfer ended early");
-        if let Some(offence) = error.offence() {
-            return Ended::Offended(offence);
-        }
         if !error.is_resumable() {
-            return Ended::Failed(error.lost());
+            return ended(&error);
         }
         last = error.lost();
         tokio::time::sleep(PAUSE * 2u32.pow(attempt)).await;
     }
     Ended::Failed(last)
+}
+
+/// How it ends where another attempt would not help.
+fn ended(error: &TransferError) -> Ended {
+    match error.offence() {
+        Some(offence) => Ended::Offended(offence),
+        None => Ended::Failed(error.lost()),
+    }
 }

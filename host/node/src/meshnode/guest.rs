@@ -1,12 +1,12 @@
 //! The executor's hands: bundles that are taken, foreign guests that run, results that wait to be fetched.
 //!
-//! Each guest has a thread of its own; core bounds how many there are. Decides nothing. Called by the loop.
+//! Each guest has a thread to itself; core bounds how many there are. Decides nothing. Called by the loop.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use sykli_core::consent::{Claim, LostWhy, MAX_OUTPUT_BYTES, Offer, RemoteOutcome};
+use sykli_core::consent::{Claim, LostWhy, MAX_OUTPUT_BYTES, Offer, Piece, RemoteOutcome};
 use sykli_core::id::{Digest, LeaseKey, NodeId};
 use sykli_core::machine::Event;
 use sykli_runtime::{CancelToken, LogLevel, Observer};
@@ -14,6 +14,7 @@ use tokio::sync::mpsc;
 
 use super::fetch::Fetch;
 use super::hub::Hub;
+use super::inline::outputs_of;
 use super::{Done, Shared};
 use crate::control::Notice;
 use crate::foreign;
@@ -114,7 +115,7 @@ impl Observer for Watch {
 }
 
 impl Hub {
-    pub(super) fn take_bundle(&mut self, owner: NodeId, offer: Arc<Offer>, cap: u64) {
+    pub(super) fn take_bundle(&mut self, owner: NodeId, offer: Arc<Offer>, piece: Piece, cap: u64) {
         let key = offer.key.clone();
         self.taking
             .insert((owner, key.clone()), (Instant::now(), Arc::clone(&offer)));
@@ -126,14 +127,16 @@ impl Hub {
             },
             root: Root::Manifest(offer.needs.digest),
             cap,
+            inline: Vec::new(),
         };
-        self.spawn_fetch(fetched, move |ended| match ended {
+        self.take_piece(fetched, piece, move |ended| match ended {
             Ok(()) => Event::BundleArrived { owner, key },
             Err(why) => Event::BundleFailed { owner, key, why },
         });
     }
 
-    pub(super) fn start_foreign(&mut self, owner: NodeId, offer: Arc<Offer>) {
+    /// Hands a guest to a thread. It has started then: nothing more is waited for.
+    pub(super) fn start_foreign(&mut self, owner: NodeId, offer: Arc<Offer>, inline: u64) {
         let id = (owner, offer.key.clone());
         let watch = Arc::new(Watch {
             owner,
@@ -151,26 +154,44 @@ impl Hub {
             watch: Arc::clone(&watch),
             cancel: cancel.clone(),
         };
-        self.shared.notices.say(Notice::Accepted {
-            label: offer.needs.label.to_string(),
-            owner: self.named(owner).name.to_string(),
-        });
         let (shared, done) = (self.shared.clone(), self.done.clone());
-        let started = std::thread::Builder::new()
-            .name("sykli-foreign".to_owned())
-            .spawn(move || run(&shared, owner, &offer, &watch, &cancel, &done));
-        match started {
-            Ok(_) => drop(self.guests.insert(id, guest)),
-            Err(_) => {
-                let (owner, key) = id;
-                let outcome = Err(LostWhy::HostFault);
-                let event = Event::ForeignEnded {
-                    owner,
-                    key,
-                    outcome,
-                };
-                let _ = self.done.send(Done::Core(event));
+        let begun = self.crew.begin(move || {
+            let outcome = run(&shared, &offer, &watch, &cancel);
+            let outputs = match &outcome {
+                Ok(claim) if claim.output_bytes <= inline => shared.packed_outputs(claim, inline),
+                _ => Vec::new(),
+            };
+            let key = offer.key.clone();
+            let event = Event::ForeignEnded {
+                owner,
+                key,
+                outcome,
+            };
+            // Nobody listens only when the node has ended.
+            let _ = done.send(Done::Ended(event, outputs));
+        });
+        let (owner, key) = id.clone();
+        let event = match begun {
+            Ok(()) => {
+                self.guests.insert(id, guest);
+                Event::ForeignStarted { owner, key }
             }
+            Err(_) => Event::ForeignEnded {
+                owner,
+                key,
+                outcome: Err(LostWhy::HostFault),
+            },
+        };
+        self.soon.push_back(Done::Core(event));
+    }
+
+    /// A guest has started.
+    pub(super) fn tell_started(&self, id: &(NodeId, LeaseKey)) {
+        if let Some(guest) = self.guests.get(id) {
+            self.shared.notices.say(Notice::Accepted {
+                label: guest.label.to_string(),
+                owner: self.named(id.0).name.to_string(),
+            });
         }
     }
 
@@ -208,6 +229,8 @@ impl Hub {
         self.stop_fetching(owner, key);
         self.taking.remove(&(owner, key.clone()));
         self.permits.withdraw(owner, key, What::Outputs);
+        self.arriving.take(&(owner, key.clone()));
+        self.outgoing.take(&(owner, key.clone()));
         if let Some(guest) = self.guests.remove(&(owner, key.clone())) {
             guest.cancel();
         }
@@ -215,6 +238,12 @@ impl Hub {
 }
 
 impl Shared {
+    /// A result's outputs for its message; nothing where they do not fit into it.
+    fn packed_outputs(&self, claim: &Claim, inline: u64) -> Vec<u8> {
+        let closure = self.outputs(claim).closure;
+        self.packed(outputs_of(claim), &closure, |_| false, inline)
+    }
+
     /// What the owner of a result may fetch: its output tree, the files in it, what the guest wrote on its streams.
     pub(super) fn outputs(&self, claim: &Claim) -> Serving {
         let mut wanted = std::collections::BTreeSet::from([claim.stdout, claim.stderr]);
@@ -240,15 +269,10 @@ impl Shared {
 
 fn run(
     shared: &Shared,
-    owner: NodeId,
     offer: &Offer,
     watch: &Arc<Watch>,
     cancel: &CancelToken,
-    done: &mpsc::UnboundedSender<Done>,
-) {
-    let say = |event| drop(done.send(Done::Core(event)));
-    let key = offer.key.clone();
-    say(Event::ForeignStarted { owner, key });
+) -> Result<Box<Claim>, LostWhy> {
     let observer: Arc<dyn Observer> = watch.clone();
     let host = foreign::Host {
         store: &shared.store,
@@ -257,23 +281,17 @@ fn run(
         sizes: &shared.sizes,
     };
     let ran = foreign::run_foreign(host, offer, observer, cancel);
-    let outcome = ran.map_err(|error| error.lost()).map(|result| {
-        Box::new(Claim {
-            executor: shared.me,
-            task_digest: offer.needs.digest,
-            nonce: offer.nonce,
-            outcome: result.outcome,
-            output: result.output,
-            output_bytes: result.output_bytes,
-            stdout: result.stdout,
-            stderr: result.stderr,
-            fuel: result.fuel,
-            wall_ms: result.wall_ms,
-        })
-    });
-    say(Event::ForeignEnded {
-        owner,
-        key: offer.key.clone(),
-        outcome,
-    });
+    let result = ran.map_err(|error| error.lost())?;
+    Ok(Box::new(Claim {
+        executor: shared.me,
+        task_digest: offer.needs.digest,
+        nonce: offer.nonce,
+        outcome: result.outcome,
+        output: result.output,
+        output_bytes: result.output_bytes,
+        stdout: result.stdout,
+        stderr: result.stderr,
+        fuel: result.fuel,
+        wall_ms: result.wall_ms,
+    }))
 }

@@ -4,7 +4,7 @@
 //! it and answers through `done`. That queue has no bound of its own: each answer was asked for, and core bounds what it
 //! asks. Decides nothing. Called by `meshnode`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -16,12 +16,14 @@ use sykli_core::time::Tick;
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
+use super::crew::Crew;
 use super::expelled::Expelled;
 use super::guest::Guest;
+use super::inline::{Kept, Tools};
 use super::owner::RunSide;
 use super::permits::Permits;
 use super::trail;
-use super::{Command, Done, Shared, node_ref};
+use super::{Command, Shared, node_ref};
 use crate::control::Notice;
 use crate::control::api::Counters;
 use crate::events::NodeRef;
@@ -38,6 +40,20 @@ const LONG: Duration = Duration::from_secs(3600);
 const LINGER: Duration = Duration::from_secs(10);
 /// Blobs of an offer that are looked for in the store.
 const LOOKED_FOR: usize = 64;
+/// Manifests up to so many bytes are rather sent than looked for: hardly any is here.
+const SMALL_MANIFEST: u64 = 4 << 10;
+
+/// What runs beside the loop tells it.
+pub(super) enum Done {
+    /// Something that core asked for is done.
+    Core(Event),
+    /// A transfer waits for its peer.
+    Paused(NodeId, LeaseKey),
+    /// A foreign guest has ended; with its outputs where they are small enough to go in messages.
+    Ended(Event, Vec<u8>),
+    /// What goes in messages of a bundle.
+    Packed(NodeId, LeaseKey, Vec<u8>),
+}
 
 /// See the module.
 pub(super) struct Hub {
@@ -67,6 +83,14 @@ pub(super) struct Hub {
     pub(super) ends_when_idle: bool,
     quiet_since: Option<Instant>,
     actions: Vec<Action>,
+    /// What is done already, to be told once what is being told has been dealt with.
+    pub(super) soon: VecDeque<Done>,
+    /// Outputs that go with the word that they are there.
+    pub(super) outgoing: Kept,
+    /// Pieces whose others are still to come.
+    pub(super) arriving: Kept,
+    pub(super) tools: Tools,
+    pub(super) crew: Crew,
 }
 
 /// Where a peer was met last.
@@ -123,6 +147,11 @@ impl Hub {
             ends_when_idle: false,
             quiet_since: None,
             actions: Vec::new(),
+            soon: VecDeque::new(),
+            outgoing: Kept::default(),
+            arriving: Kept::default(),
+            tools: Tools::default(),
+            crew: Crew::default(),
         }
     }
 
@@ -195,7 +224,8 @@ impl Hub {
         if let Some(since) = self.stopping {
             return quiet || since.elapsed() >= LINGER;
         }
-        if !self.ends_when_idle || !quiet {
+        // What was taken and has not come yet is waited for too.
+        if !self.ends_when_idle || !quiet || self.machine.foreign() > 0 {
             self.quiet_since = None;
             return false;
         }
@@ -216,6 +246,9 @@ impl Hub {
         self.actions = actions;
         for run in self.runs.values_mut() {
             run.changed();
+        }
+        while let Some(done) = self.soon.pop_front() {
+            self.done(done);
         }
     }
 
@@ -238,6 +271,15 @@ impl Hub {
                 self.fetching.remove(&(peer, key));
                 return;
             }
+            Done::Packed(peer, key, frames) => return self.packed(peer, &key, &frames),
+            Done::Ended(event, outputs) => {
+                if let Event::ForeignEnded { owner, key, .. } = &event
+                    && self.guests.contains_key(&(*owner, key.clone()))
+                {
+                    self.outgoing.put((*owner, key.clone()), outputs);
+                }
+                event
+            }
         };
         trail::done(&event);
         match &event {
@@ -257,7 +299,15 @@ impl Hub {
             } => self.guest_ended(*owner, key, outcome),
             _ => {}
         }
+        let started = match &event {
+            Event::ForeignStarted { owner, key } => Some((*owner, key.clone())),
+            _ => None,
+        };
         self.feed(event);
+        // People hear of it after its owner.
+        if let Some(id) = started {
+            self.tell_started(&id);
+        }
     }
 
     fn looked(&mut self, report: HostReport) {
@@ -349,7 +399,9 @@ impl Hub {
         trail::heard(peer, &message);
         if let Message::ToExecutor(ToExecutor::Offer(offer)) = &message {
             let named = offer.needs.blobs.iter().take(LOOKED_FOR);
+            let manifest = offer.needs.digest;
             let held: Vec<_> = named
+                .filter(|blob| blob.digest != manifest || blob.bytes > SMALL_MANIFEST)
                 .map(|blob| blob.digest)
                 .filter(|digest| self.shared.store.has(digest))
                 .collect();

@@ -6,21 +6,30 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use sykli_core::consent::{Claim, RemoteOutcome};
+use sykli_core::consent::{Claim, Piece};
 use sykli_core::id::{LeaseKey, NodeId, TaskId};
 use sykli_core::machine::{Event, Mode, StepKind};
+use sykli_core::policy::Requirements;
 use sykli_core::run;
 use sykli_core::snapshot::Snapshot;
 
 use super::fetch::Fetch;
 use super::hub::Hub;
+use super::inline::outputs_of;
 use super::run::{FromNode, Picture, Sink};
 use crate::needs::Bundles;
 use crate::prepare::{Context, Prepared};
-use crate::transfer::{Request, Root, Serving, What};
+use crate::transfer::{Request, Serving, What};
 
 /// Bytes of an instance elsewhere that are shown while it runs; all of them come with its result.
 const MAX_HEARD_BYTES: u64 = 4 << 20;
+
+/// An instance whose bundle can be made, and what is asked for it.
+#[derive(Clone)]
+pub(super) struct Ready {
+    pub(super) prepared: Arc<Prepared>,
+    pub(super) needs: Arc<Requirements>,
+}
 
 /// A run of this node's.
 pub(crate) struct RunSide {
@@ -28,7 +37,7 @@ pub(crate) struct RunSide {
     context: Arc<Context>,
     bundles: Arc<Bundles>,
     /// What is prepared and not settled.
-    prepared: HashMap<TaskId, Arc<Prepared>>,
+    prepared: HashMap<TaskId, Ready>,
     picture: Picture,
     drawn: Option<Instant>,
     stale: bool,
@@ -106,8 +115,9 @@ impl RunSide {
         u32::try_from(self.away.len()).unwrap_or(u32::MAX)
     }
 
-    pub(super) fn prepared(&mut self, prepared: Arc<Prepared>) {
-        self.prepared.insert(prepared.task, prepared);
+    pub(super) fn prepared(&mut self, prepared: Arc<Prepared>, needs: Arc<Requirements>) {
+        self.prepared
+            .insert(prepared.task, Ready { prepared, needs });
     }
 
     pub(super) fn changed(&mut self) {
@@ -137,31 +147,43 @@ impl RunSide {
         (&self.context.plan.pipeline.name, self.mode)
     }
 
-    fn serving(&self, task: TaskId, cap: u64, level: i32) -> Option<Serving> {
-        let prepared = self.prepared.get(&task)?;
-        Some(Serving {
-            closure: Arc::new(self.bundles.closure(prepared)),
+    fn serving(&self, task: TaskId, cap: u64, level: i32) -> Option<(Ready, Serving)> {
+        let ready = self.prepared.get(&task)?.clone();
+        let serving = Serving {
+            closure: Arc::new(self.bundles.closure(&ready.prepared)),
             cap,
             level,
-        })
+        };
+        Some((ready, serving))
     }
 }
 
 impl Hub {
-    pub(super) fn send_bundle(&mut self, peer: NodeId, key: LeaseKey, cap: u64) {
+    pub(super) fn send_bundle(
+        &mut self,
+        (peer, key): (NodeId, LeaseKey),
+        have: &[u8],
+        (cap, inline): (u64, u64),
+    ) {
         let level = self.shared.level;
         let run = self.runs.get(&key.run);
-        // Without it the peer is refused, and its lease ends as lost.
-        if let Some(serving) = run.and_then(|run| run.serving(key.task, cap, level)) {
-            self.permits.grant(peer, key, What::Bundle, serving);
-        }
+        let Some((ready, serving)) = run.and_then(|run| run.serving(key.task, cap, level)) else {
+            // The peer asks for it and is refused, and its lease ends as lost.
+            return self.bundle_word(peer, &key, &[]);
+        };
+        self.permits
+            .grant(peer, key.clone(), What::Bundle, serving.clone());
+        self.say_bundle((peer, key), &ready, have, (serving, inline));
     }
 
-    pub(super) fn fetch_outputs(&mut self, peer: NodeId, key: LeaseKey, claim: &Claim, cap: u64) {
-        let root = Root::Result {
-            tree: (claim.outcome == RemoteOutcome::Passed).then_some(claim.output),
-            streams: [claim.stdout, claim.stderr],
-        };
+    pub(super) fn fetch_outputs(
+        &mut self,
+        (peer, key): (NodeId, LeaseKey),
+        claim: &Claim,
+        piece: Piece,
+        cap: u64,
+    ) {
+        let root = outputs_of(claim);
         let request = Request {
             key: key.clone(),
             what: What::Outputs,
@@ -171,8 +193,9 @@ impl Hub {
             request,
             root,
             cap,
+            inline: Vec::new(),
         };
-        self.spawn_fetch(fetched, move |ended| match ended {
+        self.take_piece(fetched, piece, move |ended| match ended {
             Ok(()) => Event::Fetched { peer, key },
             Err(why) => Event::FetchFailed { peer, key, why },
         });

@@ -14,7 +14,6 @@ use super::Done;
 use super::hub::Hub;
 use super::hub::Question;
 use super::run::FromNode;
-use super::trail;
 use crate::control::Notice;
 use crate::transfer::What;
 
@@ -24,9 +23,12 @@ impl Hub {
             Action::Run { run, action } => self.for_run(&run, action),
             Action::Send { peer, message } => {
                 self.count(peer, &message);
-                trail::said(peer, &message);
-                // What cannot be said is said again when the peer is back; that it is gone is told by the transport.
-                let _ = self.shared.mesh.send(peer, &message);
+                match message {
+                    Message::ToOwner(ToOwner::Completed { key, claim, .. }) => {
+                        self.say_completed(peer, key, claim);
+                    }
+                    message => self.tell(peer, &message),
+                }
             }
             Action::Publish(beacon) => self.shared.mesh.publish(beacon),
             Action::Told { run, task, step } => self.told(&run, task, step),
@@ -44,9 +46,24 @@ impl Hub {
             Action::Forget(what) => self.forget(what),
             Action::Dial { peer } => self.shared.mesh.dial(peer),
             Action::Expel { peer, offence } => self.expel(peer, offence),
-            Action::SendBundle { peer, key, cap, .. } => self.send_bundle(peer, key, cap),
-            Action::TakeBundle { owner, offer, cap } => self.take_bundle(owner, offer, cap),
-            Action::StartForeign { owner, offer } => self.start_foreign(owner, offer),
+            Action::SendBundle {
+                peer,
+                key,
+                have,
+                cap,
+                inline,
+            } => self.send_bundle((peer, key), &have, (cap, inline)),
+            Action::TakeBundle {
+                owner,
+                offer,
+                piece,
+                cap,
+            } => self.take_bundle(owner, offer, piece, cap),
+            Action::StartForeign {
+                owner,
+                offer,
+                inline,
+            } => self.start_foreign(owner, offer, inline),
             Action::DropForeign { owner, key } => self.drop_foreign(owner, &key),
             Action::Ask { owner, offer } => self.ask(owner, offer),
             Action::Unask { owner, key } => {
@@ -61,10 +78,12 @@ impl Hub {
                 peer,
                 key,
                 claim,
+                piece,
                 cap,
-            } => self.fetch_outputs(peer, key, &claim, cap),
+            } => self.fetch_outputs((peer, key), &claim, piece, cap),
             Action::StopTransfer { peer, key } => {
                 self.stop_fetching(peer, &key);
+                self.arriving.take(&(peer, key.clone()));
                 self.permits.withdraw(peer, &key, What::Bundle);
             }
         }
@@ -147,6 +166,7 @@ impl Hub {
         if let Forget::Finished { owner, key } = &what {
             self.counters.delivered += 1;
             self.permits.withdraw(*owner, key, What::Outputs);
+            self.outgoing.take(&(*owner, key.clone()));
         }
         self.shared.ledger.forget(what);
     }

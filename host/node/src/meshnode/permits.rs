@@ -40,6 +40,11 @@ impl Permits {
         self.0.changed.notify_waiters();
     }
 
+    /// Whether `peer` may fetch that now.
+    pub(super) fn has(&self, peer: NodeId, key: &LeaseKey, what: What) -> bool {
+        self.table().contains_key(&(peer, key.clone(), what))
+    }
+
     pub(super) fn withdraw(&self, peer: NodeId, key: &LeaseKey, what: What) {
         self.table().remove(&(peer, key.clone(), what));
     }

@@ -45,6 +45,7 @@ fn word(message: &Message) -> (&'static str, Option<&LeaseKey>) {
                 ToOwner::Progress { .. } => "progress",
                 ToOwner::Output { .. } => "output",
                 ToOwner::Completed { .. } => "completed",
+                ToOwner::Outputs { .. } => "outputs",
                 ToOwner::Lost { .. } => "lost",
             };
             (word, to_owner.key())
@@ -52,6 +53,7 @@ fn word(message: &Message) -> (&'static str, Option<&LeaseKey>) {
         Message::ToExecutor(to_executor) => match to_executor {
             ToExecutor::Offer(offer) => ("offer", Some(&offer.key)),
             ToExecutor::NoWork { .. } => ("no-work", None),
+            ToExecutor::Bundle { key, .. } => ("bundle", Some(key)),
             ToExecutor::Withdraw { key } => ("withdraw", Some(key)),
             ToExecutor::Cancel { key } => ("cancel", Some(key)),
             ToExecutor::Acked { key } => ("acked", Some(key)),

@@ -12,7 +12,7 @@ use sykli_runtime::Source;
 
 use crate::db::lock;
 use crate::store::Recent;
-use crate::transfer::compressed_size;
+use crate::transfer::Scale;
 
 /// Sizes that are remembered, at least.
 const REMEMBERED: usize = 65_536;
@@ -21,6 +21,8 @@ const REMEMBERED: usize = 65_536;
 pub(crate) struct SizeBook {
     level: i32,
     known: Mutex<Recent<[u8; 32], u64>>,
+    /// As many as were in use at once.
+    scales: Mutex<Vec<Scale>>,
 }
 
 impl SizeBook {
@@ -29,6 +31,7 @@ impl SizeBook {
         SizeBook {
             level,
             known: Mutex::new(Recent::new(REMEMBERED)),
+            scales: Mutex::default(),
         }
     }
 
@@ -50,9 +53,11 @@ impl SizeBook {
     /// # Errors
     /// When it cannot be read.
     pub(crate) fn measure(&self, source: &Source) -> io::Result<u64> {
-        let sum = compressed_size(source, self.level)?;
+        let mut scale = lock(&self.scales).pop().unwrap_or_default();
+        let sum = scale.weigh(source, self.level);
+        lock(&self.scales).push(scale);
         source.close();
-        Ok(sum)
+        sum
     }
 }
 

@@ -73,13 +73,15 @@ impl Reaching<'_> {
             1 => self.run.clone(),
             _ => RunId::new(format!("{}-{round}", self.run)).unwrap_or_else(|_| self.run.clone()),
         };
-        let spent = self.reach.node.ledger().spent(&run)?;
+        let ledger = self.reach.node.ledger();
+        let (spent, fence) = (ledger.spent(&run)?, ledger.fence(&run)?);
         let submission = Submission {
             run,
             plan: context.plan.clone(),
             options,
             mode: self.reach.mode,
             spent,
+            fence,
         };
         let mailbox = mailbox.clone();
         // What comes is about instances, each of which is spoken of a bounded number of times.

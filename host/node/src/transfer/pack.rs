@@ -118,12 +118,38 @@ fn fits(frame: &[u8], len: usize) -> bool {
 /// # Errors
 /// When it cannot be read.
 pub fn compressed_size(source: &Source, level: i32) -> io::Result<u64> {
+    Scale::default().weigh(source, level)
+}
+
+/// What sizes are told with, one after the other.
+#[derive(Default)]
+pub(crate) struct Scale {
+    compressor: Compressor,
+    buffer: Vec<u8>,
+}
+
+impl Scale {
+    /// As [`compressed_size`].
+    pub(crate) fn weigh(&mut self, source: &Source, level: i32) -> io::Result<u64> {
+        let longest = usize::try_from(source.len()).unwrap_or(usize::MAX);
+        let room = longest.min(PART_BYTES);
+        if self.buffer.len() < room {
+            self.buffer.resize(room, 0);
+        }
+        weighed(source, level, &mut self.compressor, &mut self.buffer)
+    }
+}
+
+fn weighed(
+    source: &Source,
+    level: i32,
+    compressor: &mut Compressor,
+    buffer: &mut [u8],
+) -> io::Result<u64> {
     let size = source.len();
     if size == 0 {
         return Ok(0);
     }
-    let mut compressor = Compressor::default();
-    let mut buffer = vec![0; PART_BYTES];
     let large = size > PART_BYTES as u64;
     let mut tracer = large.then(|| Tracer::new(source.clone()));
     let mut sum = if large { head_bytes(size) } else { 0 };

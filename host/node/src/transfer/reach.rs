@@ -1,8 +1,9 @@
 //! What a manifest or a tree reaches, in one order: manifest, input trees, component, stdin, then files of the trees.
 //!
 //! It learns as contents become known: a manifest names trees, a tree names files. Empty blobs are left out: everybody
-//! has them. A blob that is named twice comes twice, as a tree first; whoever walks knows what it has. Never reads anything. Called by
-//! the requester's end of transfers, and by bundle files.
+//! has them. A blob that is named twice comes twice, as a tree first; whoever walks knows what it has. Reads only
+//! what it is told to learn from a store. Called by the requester's end of transfers, by what goes in messages, and by bundle
+//! files.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -12,6 +13,7 @@ use sykli_core::manifest::{MAX_MANIFEST_BYTES, Manifest};
 use sykli_core::tree::Tree;
 
 use super::Root;
+use crate::store::Store;
 
 /// The longest encoded tree that is received, in bytes: a million files with paths of some length.
 pub(crate) const MAX_TREE_BYTES: u64 = 256 << 20;
@@ -84,6 +86,22 @@ impl Reach {
     /// Learns what a tree reaches.
     pub(crate) fn tree(&mut self, tree: Arc<Tree>) {
         self.trees.push_back((tree, 0));
+    }
+
+    /// Learns what a blob reaches that is in the store; false where it is not what it is reached as.
+    pub(super) fn learn(&mut self, store: &Store, item: Item) -> bool {
+        match item.kind {
+            Kind::File => true,
+            Kind::Manifest => {
+                let bytes = store.read(&item.digest, MAX_MANIFEST_BYTES as u64);
+                let manifest = bytes.and_then(|bytes| Manifest::decode(&bytes).ok());
+                manifest.map(|manifest| self.manifest(&manifest)).is_some()
+            }
+            Kind::Tree => {
+                let tree = store.tree(&item.digest);
+                tree.map(|tree| self.tree(tree)).is_some()
+            }
+        }
     }
 
     /// The next blob; `None` where there is none as far as contents are known.

@@ -10,7 +10,6 @@ use sykli_core::blob::{
     Ask, FrameError, HEADER_BYTES, Header, PART_BYTES, Part, Reply, Side, Want,
 };
 use sykli_core::id::Digest;
-use sykli_core::manifest::{MAX_MANIFEST_BYTES, Manifest};
 
 use super::fair::Tools;
 use super::reach::{Item, Kind, Reach};
@@ -118,7 +117,7 @@ impl Receiver {
         if !self.store.has(&item.digest) {
             return Ok(false);
         }
-        if item.kind == Kind::File || self.learn(item) {
+        if item.kind == Kind::File || self.reach.learn(&self.store, item) {
             return Ok(true);
         }
         // Broken blobs are dropped when they are read, and can be asked for; others are not what they are named for.
@@ -126,23 +125,6 @@ impl Receiver {
             return Err(TransferError::Wrong(item.digest));
         }
         Ok(false)
-    }
-
-    fn learn(&mut self, item: Item) -> bool {
-        match item.kind {
-            Kind::File => true,
-            Kind::Manifest => {
-                let bytes = self.store.read(&item.digest, MAX_MANIFEST_BYTES as u64);
-                let manifest = bytes.and_then(|bytes| Manifest::decode(&bytes).ok());
-                manifest
-                    .map(|manifest| self.reach.manifest(&manifest))
-                    .is_some()
-            }
-            Kind::Tree => {
-                let tree = self.store.tree(&item.digest);
-                tree.map(|tree| self.reach.tree(tree)).is_some()
-            }
-        }
     }
 
     /// Takes complete frames, one after the other.
@@ -214,7 +196,7 @@ impl Receiver {
 
     fn arrived(&mut self, item: Item) -> Result<(), TransferError> {
         self.asked.remove(&item.digest);
-        if self.learn(item) {
+        if self.reach.learn(&self.store, item) {
             Ok(())
         } else {
             Err(TransferError::Wrong(item.digest))

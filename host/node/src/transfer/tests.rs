@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may fail loudly")]
 
 mod ends;
+mod inline;
 mod liars;
 mod resume;
 mod shapes;

@@ -29,14 +29,14 @@ const STEPS: [(&str, &str); 6] = [
     ("", "asked, or said that it has room"),
     (
         "heard offer",
-        "→ an offer is here: the owner has made it durable",
+        "→ an offer is here: the owner is making it durable",
     ),
     ("said accept", "→ accepted"),
     (
         "took bundle",
-        "→ the manifest is here: the component is there already",
+        "→ the manifest is here, the offer durable: the component is there already",
     ),
-    ("said started", "→ a thread of its own runs the guest"),
+    ("said started", "→ a thread has the guest"),
     ("ran guest", "→ the guest has ended, its outputs are stored"),
 ];
 /// Where among them the guest is said to have started.
@@ -80,10 +80,10 @@ pub(super) fn steal(effort: &Effort, report: &mut Report) {
     goals(&measured, report);
     report.table(
         "A no-op task on an idle node",
-        "A node asks one that has tasks for one, or delivers its last result, is offered a task, accepts, fetches what it \
+        "A node asks one that has tasks for one, or delivers its last result, is offered a task, accepts, is sent what it \
          lacks (the manifest; the component it has), and starts a guest that does nothing: two processes over TCP on loopback, by the clock of the \
-         one that is idle. Beside it what it is made of at the least. An offer is only made once the owner's journal has it, \
-         so with homes on a disk one durable write is part of it.",
+         one that is idle. Beside it what it is made of at the least. What it lacks is only sent once the owner's journal has \
+         the offer, so with homes on a disk one durable write is part of it.",
         &measured,
     );
     in_memory.table(report);

@@ -1,4 +1,5 @@
-//! Which offers are taken: by policy, or by asking the person whose machine it is.
+//! Which offers are taken: by policy, or by asking the person whose machine it is. What is said of a lease when its owner
+//! asks, and that its bundle may come.
 //!
 //! Asked again where a person has said yes: what held when the question was put may not any more. Called by
 //! [`super::Executor`].
@@ -6,7 +7,7 @@
 use std::sync::Arc;
 
 use super::{Executor, Id, Job, MAX_ASKED, MAX_OUTBOX, State};
-use crate::consent::{Offer, ToOwner};
+use crate::consent::{LostWhy, Offer, Piece, ToOwner};
 use crate::id::NodeId;
 use crate::machine::{Action, Desk, faulty};
 use crate::policy::{self, Consent, Host, OwnerSide, Reason};
@@ -105,9 +106,75 @@ impl Executor {
         };
         let (owner, key) = id.clone();
         self.insert(id, job);
+        // The bundle comes, or may be fetched, once the owner says so.
         desk.tell_owner(owner, ToOwner::Accept { key, have });
+    }
+
+    /// The owner says that the lease is durable, and sends what goes in messages. False where nothing waits for that: it was
+    /// said before, or of a lease that this node does not have, which its owner then hears.
+    pub(super) fn bundle(&mut self, desk: &mut Desk<'_>, id: Id, piece: Piece) -> bool {
+        let Some(job) = self.jobs.get(&id) else {
+            let (owner, key) = id;
+            let why = LostWhy::Unknown;
+            desk.tell_owner(owner, ToOwner::Lost { key, why });
+            return false;
+        };
+        let (State::Fetching, Some(offer)) = (&job.state, job.offer.clone()) else {
+            return false;
+        };
+        let owner = id.0;
+        // The wait begins with the word, up to its end.
+        if piece.at == 0 {
+            let until = desk
+                .now
+                .after_ms(super::fetch_ms(desk, owner, &offer, &job.have));
+            self.change(&id, |job| job.until = until.min(job.fetch_end));
+        }
         let cap = desk.cap(owner);
-        desk.act(Action::TakeBundle { owner, offer, cap });
+        desk.act(Action::TakeBundle {
+            owner,
+            offer,
+            piece,
+            cap,
+        });
+        true
+    }
+
+    /// Says where a lease is, as if it had just come there.
+    pub(super) fn resume(&mut self, desk: &mut Desk<'_>, id: Id) {
+        let (owner, key) = id.clone();
+        let Some(job) = self.jobs.get(&id) else {
+            let why = LostWhy::Unknown;
+            return desk.tell_owner(owner, ToOwner::Lost { key, why });
+        };
+        match &job.state {
+            State::Asking => {
+                let ask_ms = job.until.ms_since(desk.now);
+                desk.tell_owner(owner, ToOwner::Pending { key, ask_ms });
+            }
+            State::Fetching => {
+                let have = job.have.clone();
+                desk.tell_owner(owner, ToOwner::Accept { key, have });
+                if let Some(offer) = &job.offer {
+                    let until = desk
+                        .now
+                        .after_ms(super::fetch_ms(desk, owner, offer, &job.have));
+                    self.change(&id, |job| job.until = until.min(job.fetch_end));
+                }
+            }
+            State::Running { .. } | State::Recording(..) => {
+                desk.tell_owner(owner, ToOwner::Started { key });
+            }
+            State::Outbox(claim) => {
+                let (claim, outputs) = (claim.clone(), Piece::default());
+                let completed = ToOwner::Completed {
+                    key,
+                    claim,
+                    outputs,
+                };
+                desk.tell_owner(owner, completed);
+            }
+        }
     }
 
     pub(super) fn decided(&mut self, desk: &mut Desk<'_>, id: Id, yes: bool) {

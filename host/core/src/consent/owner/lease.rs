@@ -15,7 +15,7 @@ use crate::time::Tick;
 /// Where a lease is.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum LeaseState {
-    /// Its record is being made durable; nothing was said yet.
+    /// Its record is being made durable, and nothing was said yet: its number is not reserved.
     Recording(Token),
     /// Offered; the answer is awaited.
     Offered,
@@ -48,6 +48,10 @@ pub(super) struct Lease {
     pub(super) asked: bool,
     /// Taken up after a restart: whether the peer ever had it, and what its task was made of then, is not known.
     pub(super) resumed: bool,
+    /// Its record is durable. Before that no bundle leaves.
+    pub(super) recorded: bool,
+    /// The peer has accepted before that, and has these of the offer's named blobs.
+    pub(super) awaits: Option<Vec<u8>>,
     /// Compressed bytes of the bundle that the peer lacked, as far as is known.
     pub(super) missing_bytes: u64,
     pub(super) offered: Tick,

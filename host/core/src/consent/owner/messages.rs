@@ -5,7 +5,7 @@
 
 use super::lease::{Lease, LeaseState};
 use super::{Owner, settle};
-use crate::consent::{Claim, LostWhy, Offence, ToExecutor, ToOwner};
+use crate::consent::{Claim, LostWhy, Offence, Piece, ToExecutor, ToOwner};
 use crate::id::{LeaseKey, NodeId};
 use crate::machine::{Action, Desk, StepKind, faulty};
 use crate::policy::Reason;
@@ -55,8 +55,8 @@ impl Owner {
                 return None;
             }
             Standing::Ended => {
-                if let ToOwner::Completed { claim, .. } = message {
-                    return self.completed(desk, peer, &key, claim);
+                if let ToOwner::Completed { claim, outputs, .. } = message {
+                    return self.completed(desk, peer, &key, (claim, outputs));
                 }
                 self.answer_late(desk, peer, key, &message);
                 return None;
@@ -76,7 +76,10 @@ impl Owner {
                 ..
             } => self.progressed(desk, &key, (done, total), &message),
             ToOwner::Output { stderr, bytes, .. } => self.heard(desk, &key, stderr, bytes),
-            ToOwner::Completed { claim, .. } => return self.completed(desk, peer, &key, claim),
+            ToOwner::Completed { claim, outputs, .. } => {
+                return self.completed(desk, peer, &key, (claim, outputs));
+            }
+            ToOwner::Outputs { piece, .. } => return self.outputs(desk, peer, &key, piece),
             ToOwner::Lost { why, .. } => self.lost_by(desk, peer, &key, why),
         }
         None
@@ -121,7 +124,9 @@ impl Owner {
         }
         match own.run.attempt(key.task) {
             // Below the fence it was granted before a restart.
-            Some(current) if key.attempt > current && key.attempt >= side.fence => Standing::Forged,
+            Some(current) if key.attempt > current && key.attempt >= side.fence.max(own.fence) => {
+                Standing::Forged
+            }
             _ => Standing::Stale,
         }
     }
@@ -138,6 +143,8 @@ impl Owner {
             ToOwner::Idle { .. }
             | ToOwner::Decline { .. }
             | ToOwner::Output { .. }
+            // The word before it was answered.
+            | ToOwner::Outputs { .. }
             | ToOwner::Lost { .. } => return,
         };
         desk.tell_executor(peer, answer);
@@ -177,12 +184,30 @@ impl Owner {
             self.note(desk, key, peer, StepKind::Accepted);
             self.watch_overdue(desk, key);
         }
-        let cap = desk.cap(peer);
+        self.send_bundle(desk, key, have);
+    }
+
+    /// Has the bundle leave, in messages where it is small; not before the offer's record is durable.
+    pub(super) fn send_bundle(&mut self, desk: &mut Desk<'_>, key: &LeaseKey, have: Vec<u8>) {
+        let Some(lease) = self.leases.get(key) else {
+            return;
+        };
+        let (peer, missing_bytes) = (lease.peer, lease.missing_bytes);
+        if !lease.recorded && !faulty!(desk.faults, BundleBeforeDurable) {
+            self.leases.update(key, |lease| lease.awaits = Some(have));
+            return;
+        }
+        // It is asked again when it is back.
+        if !desk.connected(peer) {
+            return;
+        }
+        let inline = desk.inline(peer);
         desk.act(Action::SendBundle {
             peer,
             key: key.clone(),
             have,
-            cap,
+            cap: desk.cap(peer),
+            inline: if missing_bytes <= inline { inline } else { 0 },
         });
     }
 
@@ -300,8 +325,11 @@ impl Owner {
         desk: &mut Desk<'_>,
         peer: NodeId,
         key: &LeaseKey,
-        claim: Box<Claim>,
+        (claim, outputs): (Box<Claim>, Piece),
     ) -> Option<Offence> {
+        if !outputs.is_sound(desk.cap(peer)) {
+            return Some(Offence::Oversize);
+        }
         let lease = self.leases.get(key)?;
         let honest = claim.executor == peer
             && claim.nonce == lease.nonce
@@ -328,6 +356,10 @@ impl Owner {
                 return Some(Offence::NeverGranted);
             }
         }
+        // Nor without its bundle, which has not left.
+        if !lease.recorded && !faulty!(desk.faults, BundleBeforeDurable) {
+            return Some(Offence::NeverGranted);
+        }
         let stale = !lease.current && !lease.needs.pure;
         if stale && !faulty!(desk.faults, NoFence) {
             desk.tell_executor(peer, ToExecutor::Settled { key: key.clone() });
@@ -344,12 +376,43 @@ impl Owner {
             // It was counted as lost; now it counts again, until its result does.
             desk.roster.granted(peer);
         }
-        self.fetch(desk, peer, key, claim);
+        self.fetch(desk, peer, key, (claim, outputs));
+        None
+    }
+
+    /// More of a result's outputs, of one that is being taken in.
+    fn outputs(
+        &mut self,
+        desk: &mut Desk<'_>,
+        peer: NodeId,
+        key: &LeaseKey,
+        piece: Piece,
+    ) -> Option<Offence> {
+        let cap = desk.cap(peer);
+        // What begins comes with the word that it is done.
+        if piece.at == 0 || !piece.is_sound(cap) {
+            return Some(Offence::Oversize);
+        }
+        if let LeaseState::Fetching(claim) = &self.leases.get(key)?.state {
+            desk.act(Action::FetchOutputs {
+                peer,
+                key: key.clone(),
+                claim: claim.clone(),
+                piece,
+                cap,
+            });
+        }
         None
     }
 
     /// The outputs are wanted; where a lost connection ended that, wanted again.
-    fn fetch(&mut self, desk: &mut Desk<'_>, peer: NodeId, key: &LeaseKey, claim: Box<Claim>) {
+    fn fetch(
+        &mut self,
+        desk: &mut Desk<'_>,
+        peer: NodeId,
+        key: &LeaseKey,
+        (claim, piece): (Box<Claim>, Piece),
+    ) {
         let until = settle::fetch_until(desk, peer, claim.output_bytes);
         let first = self.leases.update(key, |lease| {
             let first = !lease.is_delivered();
@@ -370,6 +433,7 @@ impl Owner {
             peer,
             key: key.clone(),
             claim,
+            piece,
             cap,
         });
     }
@@ -396,7 +460,7 @@ impl Owner {
                 }
             });
             match fetching {
-                Some(Some(Some(claim))) => self.fetch(desk, peer, &key, claim),
+                Some(Some(Some(claim))) => self.fetch(desk, peer, &key, (claim, Piece::default())),
                 Some(Some(None)) => resumed.push(key),
                 _ => {}
             }

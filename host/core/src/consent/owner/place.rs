@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::lease::{Lease, LeaseState};
 use super::{LOSSES_TO_STAY, MAX_LEASES, MAX_MOVES, OwnRun, Owner, Side, Then};
-use crate::consent::{Offer, Record, ToExecutor};
+use crate::consent::{MAX_PIECE_BYTES, Offer, Record, ToExecutor};
 use crate::id::{Attempt, LeaseKey, NodeId, RunId, TaskId};
 use crate::machine::{Action, Desk, Mode, StepKind, faulty};
 use crate::policy::{self, Moving, OwnSide, PeerSide, Reason, Requirements};
@@ -28,8 +28,13 @@ const LOOK_AGAIN_MS: u64 = 2_000;
 const NO_WORK_MS: u64 = 2_000;
 /// What a task is taken to last that nobody knows anything of, in milliseconds.
 const ASSUMED_MS: u64 = 1_000;
-/// Round trips of one task's way: offer and answer, bundle and start, result, outputs.
+/// Round trips of one task's way: offer and answer, bundle and start, result and acknowledgement.
 const ROUND_TRIPS: u64 = 3;
+/// The same where something is fetched by a stream, which is asked for first.
+const ROUND_TRIPS_BULK: u64 = 4;
+
+/// Numbers of attempts that a run reserves when it begins: so many offers of each of its tasks need not wait for a record.
+const RESERVED: u32 = 4;
 
 /// A task that could be offered to a peer.
 struct Choice {
@@ -244,8 +249,26 @@ impl Owner {
         each.saturating_mul(turn) / u64::from(desk.setup.slots.max(1))
     }
 
-    /// Grants a task to a peer and has that recorded; the offer follows when it is. False where it cannot be. With what the
-    /// peer lacks of it, and whether it had asked for work.
+    /// A run begins: has the numbers of its first attempts reserved, from `fence` on.
+    pub(super) fn reserve(&mut self, desk: &mut Desk<'_>, run: &RunId, fence: Attempt) {
+        let run = run.clone();
+        let below = Attempt(fence.0.saturating_add(RESERVED));
+        let token = desk.persist(Record::Reserved {
+            run: run.clone(),
+            below,
+        });
+        self.waiting.insert(token, Then::Reserve(run, below));
+    }
+
+    /// Attempts below may be offered before their own record is durable, from now on.
+    pub(super) fn reserved(&mut self, run: &RunId, below: Attempt) {
+        if let Some(own) = self.runs.get_mut(run) {
+            own.reserved = below;
+        }
+    }
+
+    /// Grants a task to a peer and has that recorded; the offer follows when it is, or at once where its number is reserved.
+    /// False where it cannot be. With what the peer lacks of it, and whether it had asked for work.
     fn offer(
         &mut self,
         desk: &mut Desk<'_>,
@@ -263,9 +286,10 @@ impl Owner {
         let Some(side) = own.sides.get_mut(&task) else {
             return false;
         };
-        let Some(attempt) = own.run.grant(desk.now, task, side.fence) else {
+        let Some(attempt) = own.run.grant(desk.now, task, side.fence.max(own.fence)) else {
             return false;
         };
+        let may_be_said = attempt < own.reserved;
         side.homeless = None;
         let key = LeaseKey {
             run: run.clone(),
@@ -286,6 +310,8 @@ impl Owner {
             current: true,
             asked,
             resumed: false,
+            recorded: false,
+            awaits: None,
             missing_bytes,
             offered: desk.now,
             started: None,
@@ -295,14 +321,26 @@ impl Owner {
         desk.roster.granted(peer);
         self.leases.insert(key.clone(), lease);
         self.waiting.insert(token, Then::Offer(key.clone()));
-        if faulty!(desk.faults, OfferBeforeDurable) {
+        if may_be_said || faulty!(desk.faults, OfferBeforeDurable) {
             self.say_offer(desk, &key);
         }
         true
     }
 
-    /// The record is durable: now it may be said.
-    pub(super) fn say_offer(&mut self, desk: &mut Desk<'_>, key: &LeaseKey) {
+    /// An offer's record is durable: now it may be said, and where it was said before, its bundle may leave.
+    pub(super) fn recorded(&mut self, desk: &mut Desk<'_>, key: &LeaseKey) {
+        let awaits = self.leases.update(key, |lease| {
+            lease.recorded = true;
+            lease.awaits.take()
+        });
+        self.say_offer(desk, key);
+        if let Some(Some(have)) = awaits {
+            self.send_bundle(desk, key, have);
+        }
+    }
+
+    /// Now it may be said.
+    fn say_offer(&mut self, desk: &mut Desk<'_>, key: &LeaseKey) {
         let Some(lease) = self.leases.get(key) else {
             return;
         };
@@ -421,6 +459,8 @@ impl Owner {
             current: true,
             asked: false,
             resumed: true,
+            recorded: true,
+            awaits: None,
             offered: desk.now,
             started: None,
             until: desk.now.after_ms(lease_ms).min(hard),
@@ -478,10 +518,13 @@ impl Owner {
 
 /// What a task's way to a peer and back costs beyond running it, in milliseconds.
 pub(super) fn way_ms(bytes: u64, link: &Link) -> u64 {
-    let trips = u64::from(link.rtt_ms).saturating_mul(ROUND_TRIPS);
+    let trips = match bytes <= MAX_PIECE_BYTES as u64 {
+        true => ROUND_TRIPS,
+        false => ROUND_TRIPS_BULK,
+    };
     policy::transfer_ms(bytes, link)
-        .saturating_add(trips)
-        .saturating_add(u64::from(link.jitter_ms).saturating_mul(ROUND_TRIPS))
+        .saturating_add(u64::from(link.rtt_ms).saturating_mul(trips))
+        .saturating_add(u64::from(link.jitter_ms).saturating_mul(trips))
 }
 
 /// Whether this node has what a task asks for.

@@ -63,7 +63,8 @@ impl Owner {
             return false;
         };
         match then {
-            Then::Offer(key) => self.say_offer(desk, &key),
+            Then::Reserve(run, below) => self.reserved(&run, below),
+            Then::Offer(key) => self.recorded(desk, &key),
             Then::Settle(key) => self.committed(desk, &key),
         }
         true
@@ -75,13 +76,12 @@ impl Owner {
             return false;
         };
         match then {
+            // Each offer waits for its own record then.
+            Then::Reserve(..) => {}
             Then::Offer(key) => {
                 self.full_until = desk.now.after_ms(FULL_MS);
                 self.look_at = Some(self.full_until);
-                if let Some(lease) = self.leases.get(&key) {
-                    let peer = lease.peer;
-                    self.not_taken(desk, peer, &key, &Reason::DiskFull);
-                }
+                self.unrecorded(desk, &key);
             }
             Then::Settle(key) => {
                 let until = desk.now.after_ms(COMMIT_AGAIN_MS);
@@ -94,6 +94,31 @@ impl Owner {
             }
         }
         true
+    }
+
+    /// An offer could not be recorded. Where it was said already it is taken back, through no fault of the peer's.
+    fn unrecorded(&mut self, desk: &mut Desk<'_>, key: &LeaseKey) {
+        let Some(lease) = self.leases.get(key) else {
+            return;
+        };
+        let (peer, key_of) = (lease.peer, key.clone());
+        match lease.state {
+            LeaseState::Recording(_) => self.not_taken(desk, peer, key, &Reason::DiskFull),
+            LeaseState::Offered | LeaseState::Pending => {
+                desk.tell_executor(peer, ToExecutor::Withdraw { key: key_of });
+                self.not_taken(desk, peer, key, &Reason::DiskFull);
+            }
+            LeaseState::Held => {
+                desk.tell_executor(peer, ToExecutor::Cancel { key: key_of });
+                self.not_taken(desk, peer, key, &Reason::DiskFull);
+            }
+            // Nobody honest gets here without its bundle.
+            LeaseState::Running
+            | LeaseState::Fetching(_)
+            | LeaseState::Committing(..)
+            | LeaseState::Uncommitted(_)
+            | LeaseState::Ended => {}
+        }
     }
 
     /// The outputs are here.

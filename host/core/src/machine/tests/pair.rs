@@ -4,7 +4,8 @@
 //! It plays the node: records become durable, bundles arrive, guests end. Time only passes where a test says so.
 
 use crate::consent::{
-    BlobRef, Capabilities, Claim, LostWhy, Message, Offer, RemoteOutcome, ToExecutor, ToOwner,
+    BlobRef, Capabilities, Claim, LostWhy, Message, Offer, Piece, Record, RemoteOutcome,
+    ToExecutor, ToOwner,
 };
 use crate::expand::{self, Listing};
 use crate::id::{Attempt, Digest, LeaseKey, NodeId, RunId, TaskId};
@@ -51,14 +52,14 @@ pub(super) struct Pair {
     pub(super) trusted: bool,
     /// What was said and done, a line each.
     pub(super) log: Vec<String>,
-    /// Kinds of actions that wait for the test: `persist`, `bundle`, `guest`, `fetch`, `deliver`, `idle`,
+    /// Kinds of actions that wait for the test: `reserve`, `persist`, `bundle`, `guest`, `fetch`, `deliver`, `idle`,
     /// `local`.
     pub(super) hold: BTreeSet<&'static str>,
     pub(super) held: VecDeque<(usize, Action)>,
     queue: VecDeque<(usize, Action)>,
     pub(super) fail: BTreeSet<&'static str>,
     pub(super) needs: Requirements,
-    pub(super) disks: Vec<Vec<crate::consent::Record>>,
+    pub(super) disks: Vec<Vec<Record>>,
     pub(super) settled: BTreeMap<TaskId, run::SettledKind>,
     pub(super) tasks: u32,
     pub(super) mode: Mode,
@@ -189,8 +190,18 @@ impl Pair {
             },
             mode: self.mode,
             spent,
+            fence: self.fence(),
         };
         self.event(OWNER, Event::Submit(Box::new(submission)));
+    }
+
+    /// What the owner's disk says of numbers that may have been used.
+    fn fence(&self) -> Attempt {
+        let records = self.disks[OWNER].iter().filter_map(|record| match record {
+            Record::Reserved { below, .. } => Some(*below),
+            _ => None,
+        });
+        records.max().unwrap_or(Attempt::FIRST)
     }
 
     pub(super) fn connect(&mut self) {
@@ -225,13 +236,12 @@ impl Pair {
         self.held.retain(|(of, _)| *of != node);
         self.connected = false;
         let outbox = self.disks[node].iter().filter_map(|record| match record {
-            crate::consent::Record::Finished { owner, key, claim } => {
-                Some((*owner, key.clone(), claim.clone()))
-            }
+            Record::Finished { owner, key, claim } => Some((*owner, key.clone(), claim.clone())),
             _ => None,
         });
         let unfinished = self.disks[node].iter().filter_map(|record| match record {
-            crate::consent::Record::Offered { key, .. } => Some(key.run.clone()),
+            Record::Offered { key, .. } => Some(key.run.clone()),
+            Record::Reserved { run, .. } => Some(run.clone()),
             _ => None,
         });
         self.machines[node] = Machine::restore(
@@ -297,6 +307,10 @@ impl Pair {
                 message: Message::Beacon(_),
                 ..
             } if node == EXECUTOR => "idle",
+            Action::Persist {
+                record: Record::Reserved { .. },
+                ..
+            } => "reserve",
             Action::Persist { .. } => "persist",
             Action::SendBundle { .. } => "bundle",
             Action::StartForeign { .. } => "guest",
@@ -345,6 +359,13 @@ impl Pair {
                 self.tell(1 - node, event);
             }
             Action::SendBundle { key, .. } if self.connected => {
+                let piece = Piece::default();
+                let message = Message::ToExecutor(ToExecutor::Bundle { key, piece });
+                let peer = owner;
+                self.tell(EXECUTOR, Event::Received { peer, message });
+            }
+            Action::TakeBundle { offer, .. } if self.connected => {
+                let key = offer.key.clone();
                 self.tell(EXECUTOR, Event::BundleArrived { owner, key });
             }
             Action::StartForeign { offer, .. } => {
@@ -378,7 +399,7 @@ impl Pair {
         }
     }
 
-    fn persisted(&mut self, node: usize, token: Token, record: crate::consent::Record) {
+    fn persisted(&mut self, node: usize, token: Token, record: Record) {
         if self.fail.contains("disk") {
             return self.tell(node, Event::PersistFailed(token));
         }
@@ -424,6 +445,10 @@ impl Pair {
                 ..
             } => return,
             Action::Send { message, .. } => format!("{name} → {}", words(message)),
+            Action::Persist {
+                record: Record::Reserved { .. },
+                ..
+            } => return,
             Action::Persist { record, .. } => format!("{name}: persists {}", record_words(record)),
             Action::SendBundle { have, .. } => format!("{name}: sends the bundle, less {have:?}"),
             Action::StartForeign { .. } => format!("{name}: runs it"),
@@ -478,11 +503,13 @@ fn words(message: &Message) -> String {
             ToOwner::Output { key, .. } => format!("Output {key}"),
             ToOwner::Progress { key, done, .. } => format!("Progress {key} {done}"),
             ToOwner::Completed { key, .. } => format!("Completed {key}"),
+            ToOwner::Outputs { key, .. } => format!("Outputs {key}"),
             ToOwner::Lost { key, why } => format!("Lost {key} {why:?}"),
         },
         Message::ToExecutor(message) => match message {
             ToExecutor::Offer(offer) => format!("Offer {}", offer.key),
             ToExecutor::NoWork { .. } => "NoWork".into(),
+            ToExecutor::Bundle { key, .. } => format!("Bundle {key}"),
             ToExecutor::Withdraw { key } => format!("Withdraw {key}"),
             ToExecutor::Cancel { key } => format!("Cancel {key}"),
             ToExecutor::Acked { key } => format!("Acked {key}"),
@@ -498,10 +525,11 @@ fn words(message: &Message) -> String {
     }
 }
 
-fn record_words(record: &crate::consent::Record) -> String {
+fn record_words(record: &Record) -> String {
     match record {
-        crate::consent::Record::Offered { key, .. } => format!("Offered {key}"),
-        crate::consent::Record::Committed { key, .. } => format!("Committed {key}"),
-        crate::consent::Record::Finished { key, .. } => format!("Finished {key}"),
+        Record::Reserved { run, below } => format!("Reserved {run} below {below}"),
+        Record::Offered { key, .. } => format!("Offered {key}"),
+        Record::Committed { key, .. } => format!("Committed {key}"),
+        Record::Finished { key, .. } => format!("Finished {key}"),
     }
 }

@@ -11,8 +11,12 @@ use crate::run::SettledKind;
 const STEPS: [&str; 5] = ["deliver", "bundle", "guest", "fetch", "persist"];
 
 fn at(step: &'static str) -> Pair {
+    held(&[step])
+}
+
+fn held(steps: &[&'static str]) -> Pair {
     let mut pair = Pair::of([ProfileKind::Lan; 2], |_, _| {});
-    pair.hold.insert(step);
+    pair.hold.extend(steps);
     pair.begin(Way::Dispatch);
     pair.pass(100);
     pair.lines();
@@ -39,12 +43,61 @@ fn a_cut_before_the_offer_arrives_lets_the_task_stay() {
 
 #[test]
 fn a_cut_while_the_record_is_written_lets_the_task_stay() {
-    let mut pair = at("persist");
+    let mut pair = held(&["reserve", "persist"]);
     pair.cut();
     pair.release("persist");
     assert_eq!(pair.lines(), ["--- cut"]);
     pair.release("local");
     assert_eq!(pair.settled.len(), 2);
+}
+
+#[test]
+fn a_bundle_waits_for_its_record_and_for_a_peer_that_is_away() {
+    let mut pair = at("persist");
+    pair.cut();
+    pair.release("persist");
+    assert_eq!(pair.lines(), ["--- cut"], "it is away");
+    pair.connect();
+    assert_eq!(
+        pair.lines()[..4],
+        [
+            "owner → Resume r/1#1",
+            "executor → Accept r/1#1 having []",
+            "owner: sends the bundle, less []",
+            "executor: runs it",
+        ]
+    );
+    assert_eq!(pair.settled[&TaskId(1)], SettledKind::Passed);
+}
+
+#[test]
+fn a_number_that_was_said_and_not_recorded_is_never_used_again_after_a_restart() {
+    let mut pair = at("persist");
+    // What is on its way to the disk is lost.
+    pair.crash(OWNER);
+    pair.hold.remove("persist");
+    let open = open(&pair);
+    assert_eq!(open.len(), 0);
+    pair.lines();
+    pair.submit(open);
+    pair.connect();
+    // The executor still has what was offered before, and gives that up when its owner does not name it.
+    pair.pass(120_000);
+    let lines = pair.lines();
+    let offers: Vec<&String> = lines
+        .iter()
+        .filter(|line| line.contains("Offer r"))
+        .collect();
+    assert!(
+        offers.contains(&&"owner → Offer r/1#5".to_owned()),
+        "{lines:#?}"
+    );
+    assert!(
+        lines.contains(&"executor → Lost r/1#1 Bundle".to_owned()),
+        "{lines:#?}"
+    );
+    assert_eq!(pair.settled[&TaskId(1)], SettledKind::Passed);
+    assert!(!pair.machines[OWNER].roster().is_expelled(id(EXECUTOR)));
 }
 
 #[test]

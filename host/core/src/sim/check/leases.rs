@@ -163,7 +163,11 @@ impl Check {
             return;
         };
         if self.leases.ended[node].contains(&(peer, key.clone())) {
-            let wants_answer = !matches!(message, ToOwner::Decline { .. } | ToOwner::Lost { .. });
+            // The word before more outputs is answered.
+            let wants_answer = !matches!(
+                message,
+                ToOwner::Decline { .. } | ToOwner::Lost { .. } | ToOwner::Outputs { .. }
+            );
             if wants_answer {
                 self.leases.owed.insert(Owed::Answer(peer, key.clone()));
             }
@@ -252,7 +256,7 @@ impl Check {
     pub(super) fn owner_says(&mut self, node: usize, peer: NodeId, message: &ToExecutor) {
         match message {
             ToExecutor::Offer(offer) => self.offers(node, peer, offer),
-            ToExecutor::NoWork { .. } => {}
+            ToExecutor::NoWork { .. } | ToExecutor::Bundle { .. } => {}
             ToExecutor::Withdraw { key } | ToExecutor::Cancel { key } => {
                 self.answered(peer, key);
                 if self.leases.end(node, key).is_some() {
@@ -284,7 +288,8 @@ impl Check {
 
     fn offers(&mut self, node: usize, peer: NodeId, offer: &Offer) {
         let key = &offer.key;
-        if !self.offered_durably(key, peer, offer.nonce) {
+        self.offer_said(node, key, peer, offer.nonce);
+        if !self.offered_durably(key, peer, offer.nonce) && !self.reserved_durably(key) {
             self.object(
                 Some(node),
                 Invariant::DurableBeforeOffered,
@@ -419,14 +424,14 @@ impl Check {
             | ToExecutor::Cancel { key }
             | ToExecutor::Acked { key }
             | ToExecutor::Settled { key } => self.released(node, (owner, key.clone())),
-            ToExecutor::NoWork { .. } | ToExecutor::Resume { .. } => {}
+            ToExecutor::NoWork { .. } | ToExecutor::Resume { .. } | ToExecutor::Bundle { .. } => {}
         }
     }
 
     pub(super) fn executor_says(&mut self, node: usize, owner: NodeId, message: &ToOwner) {
         match message {
             ToOwner::Accept { key, .. } => self.accepts(node, owner, key),
-            ToOwner::Completed { key, claim }
+            ToOwner::Completed { key, claim, .. }
                 if !self.finished_durably(node, owner, key, claim) =>
             {
                 self.object(Some(node), Invariant::DurableBeforeTold, format!("{key}"));

@@ -19,6 +19,10 @@ struct Commit {
 pub(super) struct Books {
     /// Every offer's record that ever became durable.
     offered: BTreeMap<LeaseKey, (NodeId, u64)>,
+    /// By run: numbers below this are durably known to have been used, perhaps.
+    reserved: BTreeMap<RunId, Attempt>,
+    /// Every offer that was ever said.
+    said: BTreeMap<LeaseKey, (NodeId, u64)>,
     committed: BTreeMap<(RunId, TaskId), Commit>,
     /// By executor.
     finished: BTreeMap<(usize, NodeId, LeaseKey), Claim>,
@@ -89,6 +93,10 @@ impl Check {
 
     pub(super) fn record_durable(&mut self, node: usize, record: &Record) {
         match record {
+            Record::Reserved { run, below } => {
+                let known = self.records.reserved.entry(run.clone()).or_insert(*below);
+                *known = (*below).max(*known);
+            }
             Record::Offered { key, peer, nonce } => {
                 let fresh = self.records.offered.insert(key.clone(), (*peer, *nonce));
                 if let Some(other) = fresh {
@@ -117,6 +125,30 @@ impl Check {
 
     pub(super) fn offered_durably(&self, key: &LeaseKey, peer: NodeId, nonce: u64) -> bool {
         self.records.offered.get(key) == Some(&(peer, nonce))
+    }
+
+    /// Whether it is durable that a number may have been used.
+    pub(super) fn reserved_durably(&self, key: &LeaseKey) -> bool {
+        let below = self.records.reserved.get(&key.run);
+        below.is_some_and(|below| key.attempt < *below)
+    }
+
+    /// An offer is said: a number that was said once never means another lease.
+    pub(super) fn offer_said(&mut self, node: usize, key: &LeaseKey, peer: NodeId, nonce: u64) {
+        let before = self.records.said.insert(key.clone(), (peer, nonce));
+        if before.is_some_and(|before| before != (peer, nonce)) {
+            let words = format!("{key} is offered to {peer}, and was to {before:?}");
+            self.object(Some(node), Invariant::FreshKey, words);
+        }
+    }
+
+    /// A bundle leaves, or may be fetched.
+    pub(super) fn bundle_leaves(&mut self, node: usize, peer: NodeId, key: &LeaseKey) {
+        let granted = self.records.offered.get(key);
+        if granted.is_none_or(|(known, _)| *known != peer) {
+            let words = format!("{key} for {peer}, granted {granted:?}");
+            self.object(Some(node), Invariant::DurableBeforeBundle, words);
+        }
     }
 
     pub(super) fn committed_durably(&self, key: &LeaseKey) -> bool {

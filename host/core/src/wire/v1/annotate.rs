@@ -51,7 +51,9 @@ fn fields(kind: u64) -> &'static [&'static str] {
         0x12 => &["lease", "reason"],
         0x13 => &["lease", "ask_ms"],
         0x15 => &["lease", "done", "total", "message"],
-        0x16 | 0x41 => &["lease", "claim"],
+        0x16 => &["lease", "claim", "of", "bytes"],
+        0x19 | 0x27 => &["lease", "at", "of", "bytes"],
+        0x41 => &["lease", "claim"],
         0x17 => &["lease", "why"],
         0x18 => &["lease", "stderr", "bytes"],
         0x20 => &["lease", "nonce", "needs", "min_memory_mb", "lease_ms"],
@@ -74,6 +76,7 @@ fn fields(kind: u64) -> &'static [&'static str] {
         0x40 => &["lease", "peer", "nonce"],
         0x42 => &["owner", "lease", "claim"],
         0x43 => CLAIM,
+        0x44 => &["run", "below"],
         _ => &[],
     }
 }

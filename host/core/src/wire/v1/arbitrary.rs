@@ -12,7 +12,7 @@ use super::{
 };
 use crate::consent::{
     Beacon, BlobRef, Capabilities, Claim, LostWhy, MAX_NAMED_BLOBS, MAX_RESUMED, Message, Offer,
-    Record, RemoteOutcome, ToExecutor, ToOwner,
+    Piece, Record, RemoteOutcome, ToExecutor, ToOwner,
 };
 use crate::id::{Attempt, Digest, LeaseKey, MAX_RUN_ID_BYTES, NodeId, RunId, TaskId};
 use crate::policy::{Reason, Requirements};
@@ -191,6 +191,15 @@ fn offer() -> impl Strategy<Value = Box<Offer>> {
     )
 }
 
+/// Of any size, also of one that no honest node sends.
+fn piece() -> impl Strategy<Value = Piece> {
+    (number(), number(), vec(any::<u8>(), 0..200)).prop_map(|(at, of, bytes)| Piece {
+        at,
+        of,
+        bytes,
+    })
+}
+
 fn to_owner() -> impl Strategy<Value = ToOwner> {
     let whys = vec![
         LostWhy::Unknown,
@@ -216,7 +225,12 @@ fn to_owner() -> impl Strategy<Value = ToOwner> {
         }),
         (lease(), any::<bool>(), vec(any::<u8>(), 0..100))
             .prop_map(|(key, stderr, bytes)| ToOwner::Output { key, stderr, bytes }),
-        (lease(), claim()).prop_map(|(key, claim)| ToOwner::Completed { key, claim }),
+        (lease(), claim(), piece()).prop_map(|(key, claim, piece)| ToOwner::Completed {
+            key,
+            claim,
+            outputs: Piece { at: 0, ..piece },
+        }),
+        (lease(), piece()).prop_map(|(key, piece)| ToOwner::Outputs { key, piece }),
         (lease(), select(whys)).prop_map(|(key, why)| ToOwner::Lost { key, why }),
     ]
 }
@@ -227,6 +241,7 @@ fn to_executor() -> impl Strategy<Value = ToExecutor> {
     prop_oneof![
         2 => offer().prop_map(ToExecutor::Offer),
         1 => number().prop_map(|retry_ms| ToExecutor::NoWork { retry_ms }),
+        1 => (lease(), piece()).prop_map(|(key, piece)| ToExecutor::Bundle { key, piece }),
         1 => lease().prop_map(|key| ToExecutor::Withdraw { key }),
         1 => lease().prop_map(|key| ToExecutor::Cancel { key }),
         1 => lease().prop_map(|key| ToExecutor::Acked { key }),
@@ -304,6 +319,10 @@ pub(super) fn any_record() -> impl Strategy<Value = Record> {
             owner,
             key,
             claim
+        }),
+        (lease(), number32()).prop_map(|(key, below)| Record::Reserved {
+            run: key.run,
+            below: Attempt(below)
         }),
     ]
 }

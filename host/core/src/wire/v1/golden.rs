@@ -56,6 +56,7 @@ impl Sample {
                 ToOwner::Progress { .. } => "progress",
                 ToOwner::Output { .. } => "output",
                 ToOwner::Completed { .. } => "completed",
+                ToOwner::Outputs { .. } => "outputs",
                 ToOwner::Lost { .. } => "lost",
             },
             Sample::Message(Message::ToExecutor(message)) => match message {
@@ -66,6 +67,7 @@ impl Sample {
                 ToExecutor::Acked { .. } => "acked",
                 ToExecutor::Settled { .. } => "settled",
                 ToExecutor::Resume { .. } => "resume",
+                ToExecutor::Bundle { .. } => "bundle",
             },
             Sample::Message(Message::Beacon(_)) => "beacon",
             Sample::Message(Message::Capabilities(_)) => "capabilities",
@@ -73,6 +75,7 @@ impl Sample {
             Sample::Record(Record::Offered { .. }) => "record-offered",
             Sample::Record(Record::Committed { .. }) => "record-committed",
             Sample::Record(Record::Finished { .. }) => "record-finished",
+            Sample::Record(Record::Reserved { .. }) => "record-reserved",
             Sample::Claim(_) => "record-claim",
         };
         name.to_owned()

@@ -1,27 +1,60 @@
-//! What many messages hold: the key of a lease, and the claim of a result. Called by the messages' own files.
+//! What many messages hold: the key of a lease, the claim of a result, and bytes that go in messages. Called by the messages' own files.
 
 use super::input::Input;
 use super::output::{Output, Written};
-use super::{CODE, MESSAGE, RUN};
-use crate::consent::{Claim, RemoteOutcome};
+use super::{CODE, MESSAGE, PIECE_BYTES, RUN};
+use crate::consent::{Claim, Piece, RemoteOutcome};
 use crate::id::{Attempt, LeaseKey, RunId, TaskId};
 use crate::wire::WireError;
 
 pub(super) fn write_key(key: &LeaseKey, out: &mut Output) -> Written {
     out.array(3)?;
-    out.text(RUN, key.run.as_str())?;
+    write_run(&key.run, out)?;
     out.uint(key.task.0.into())?;
     out.uint(key.attempt.0.into())
 }
 
 pub(super) fn read_key(input: &mut Input<'_>) -> Result<LeaseKey, WireError> {
     input.array_of(3, "a lease: run, task and attempt")?;
-    let at = input.at();
-    let run = input.text(RUN)?;
     Ok(LeaseKey {
-        run: RunId::new(&*run).map_err(|_| WireError::NotARunId { at })?,
+        run: read_run(input)?,
         task: TaskId(input.uint32()?),
         attempt: Attempt(input.uint32()?),
+    })
+}
+
+/// A run's name by itself.
+pub(super) fn write_run(run: &RunId, out: &mut Output) -> Written {
+    out.text(RUN, run.as_str())
+}
+
+pub(super) fn read_run(input: &mut Input<'_>) -> Result<RunId, WireError> {
+    let at = input.at();
+    let run = input.text(RUN)?;
+    RunId::new(&*run).map_err(|_| WireError::NotARunId { at })
+}
+
+/// A lease and a piece: the whole body of its message.
+pub(super) fn write_piece(key: &LeaseKey, piece: &Piece, out: &mut Output) -> Written {
+    out.map(4)?;
+    write_key(key, out.key(1)?)?;
+    out.key(2)?.uint(piece.at)?;
+    out.key(3)?.uint(piece.of)?;
+    out.key(4)?.octets(PIECE_BYTES, &piece.bytes)
+}
+
+pub(super) fn read_piece(
+    of: &'static str,
+    input: &mut Input<'_>,
+) -> Result<(LeaseKey, Piece), WireError> {
+    input.map(of, |fields| {
+        let key = fields.get(1, read_key)?;
+        let piece = Piece {
+            at: fields.get(2, Input::uint)?,
+            of: fields.get(3, Input::uint)?,
+            bytes: fields.get(4, |input| input.octets(PIECE_BYTES))?,
+        };
+        Ok((key, piece))
     })
 }
 

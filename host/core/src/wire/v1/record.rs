@@ -9,12 +9,14 @@ use super::input::{self, Input};
 use super::lease;
 use super::output::{self, Output, Written};
 use crate::consent::{Claim, Record};
+use crate::id::Attempt;
 use crate::wire::WireError;
 
 const OFFERED: u64 = 0x40;
 const COMMITTED: u64 = 0x41;
 const FINISHED: u64 = 0x42;
 const CLAIM: u64 = 0x43;
+const RESERVED: u64 = 0x44;
 
 /// A record as the journal keeps it.
 ///
@@ -25,6 +27,7 @@ pub fn encode_record(record: &Record) -> Result<Vec<u8>, WireError> {
         Record::Offered { .. } => OFFERED,
         Record::Committed { .. } => COMMITTED,
         Record::Finished { .. } => FINISHED,
+        Record::Reserved { .. } => RESERVED,
     };
     output::frame(kind, |out| write(record, out))
 }
@@ -76,6 +79,11 @@ fn write(record: &Record, out: &mut Output) -> Written {
             lease::write_key(key, out.key(2)?)?;
             lease::write_claim(claim, out.key(3)?)
         }
+        Record::Reserved { run, below } => {
+            out.map(2)?;
+            lease::write_run(run, out.key(1)?)?;
+            out.key(2)?.uint(below.0.into())
+        }
     }
 }
 
@@ -100,6 +108,12 @@ pub(crate) fn decode_noting(bytes: &[u8]) -> Result<(Record, Skipped), WireError
                     owner: fields.get(1, Input::node)?,
                     key: fields.get(2, lease::read_key)?,
                     claim: Box::new(fields.get(3, lease::read_claim)?),
+                })
+            }),
+            RESERVED => input.map("Reserved", |fields| {
+                Ok(Record::Reserved {
+                    run: fields.get(1, lease::read_run)?,
+                    below: Attempt(fields.get(2, Input::uint32)?),
                 })
             }),
             _ => return Ok(None),

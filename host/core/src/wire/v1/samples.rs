@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use crate::consent::{
-    Beacon, BlobRef, Capabilities, Claim, LostWhy, Message, Offer, Record, RemoteOutcome,
+    Beacon, BlobRef, Capabilities, Claim, LostWhy, Message, Offer, Piece, Record, RemoteOutcome,
     ToExecutor, ToOwner,
 };
 use crate::id::{Attempt, Digest, LeaseKey, NodeId, RunId, TaskId};
@@ -124,6 +124,15 @@ fn offer() -> Box<Offer> {
     })
 }
 
+/// One part of four bytes as it is, in the frame that a transfer would send.
+fn piece(at: u64) -> Piece {
+    Piece {
+        at,
+        of: 80_000,
+        bytes: vec![0x11, 9, 0, 0, 0, 0, 4, 0, 0, 0, b'm', b'a', b'd', b'e'],
+    }
+}
+
 fn to_owner() -> Vec<ToOwner> {
     let key = lease();
     let mut messages = vec![
@@ -151,6 +160,11 @@ fn to_owner() -> Vec<ToOwner> {
         ToOwner::Completed {
             key: key.clone(),
             claim: passed(),
+            outputs: piece(0),
+        },
+        ToOwner::Outputs {
+            key: key.clone(),
+            piece: piece(70_000),
         },
         ToOwner::Lost {
             key: key.clone(),
@@ -174,6 +188,10 @@ fn to_executor() -> Vec<ToExecutor> {
     vec![
         ToExecutor::Offer(offer()),
         ToExecutor::NoWork { retry_ms: 1000 },
+        ToExecutor::Bundle {
+            key: key.clone(),
+            piece: piece(49_152),
+        },
         ToExecutor::Withdraw { key: key.clone() },
         ToExecutor::Cancel { key: key.clone() },
         ToExecutor::Acked { key: key.clone() },
@@ -229,6 +247,10 @@ pub(super) fn records() -> Vec<Record> {
             owner: NodeId([0x55; 32]),
             key,
             claim: failed(),
+        },
+        Record::Reserved {
+            run: lease().run,
+            below: Attempt(5),
         },
     ]
 }

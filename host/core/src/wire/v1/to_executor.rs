@@ -13,6 +13,7 @@ const CANCEL: u64 = 0x23;
 const ACKED: u64 = 0x24;
 const SETTLED: u64 = 0x25;
 const RESUME: u64 = 0x26;
+const BUNDLE: u64 = 0x27;
 
 pub(super) fn kind(message: &ToExecutor) -> u64 {
     match message {
@@ -23,6 +24,7 @@ pub(super) fn kind(message: &ToExecutor) -> u64 {
         ToExecutor::Acked { .. } => ACKED,
         ToExecutor::Settled { .. } => SETTLED,
         ToExecutor::Resume { .. } => RESUME,
+        ToExecutor::Bundle { .. } => BUNDLE,
     }
 }
 
@@ -40,6 +42,7 @@ pub(super) fn write(message: &ToExecutor, out: &mut Output) -> Written {
             out.map(1)?;
             lease::write_key(key, out.key(1)?)
         }
+        ToExecutor::Bundle { key, piece } => lease::write_piece(key, piece, out),
         ToExecutor::Resume { keys } => {
             out.map(1)?;
             out.key(1)?
@@ -82,6 +85,9 @@ pub(super) fn read(kind: u64, input: &mut Input<'_>) -> Result<Option<ToExecutor
                 keys: fields.get(1, |input| input.list(RESUMED, lease::read_key))?,
             })
         }),
+        BUNDLE => {
+            lease::read_piece("Bundle", input).map(|(key, piece)| ToExecutor::Bundle { key, piece })
+        }
         _ => return Ok(None),
     };
     message.map(Some)

@@ -2,8 +2,8 @@
 
 use super::input::Input;
 use super::output::{Output, Written};
-use super::{HAVE, MESSAGE, OUTPUT_BYTES, lease, reason};
-use crate::consent::{LostWhy, ToOwner};
+use super::{HAVE, MESSAGE, OUTPUT_BYTES, PIECE_BYTES, lease, reason};
+use crate::consent::{LostWhy, Piece, ToOwner};
 use crate::wire::WireError;
 
 const IDLE: u64 = 0x10;
@@ -15,6 +15,7 @@ const PROGRESS: u64 = 0x15;
 const COMPLETED: u64 = 0x16;
 const LOST: u64 = 0x17;
 const OUTPUT: u64 = 0x18;
+const OUTPUTS: u64 = 0x19;
 
 pub(super) fn kind(message: &ToOwner) -> u64 {
     match message {
@@ -27,6 +28,7 @@ pub(super) fn kind(message: &ToOwner) -> u64 {
         ToOwner::Completed { .. } => COMPLETED,
         ToOwner::Lost { .. } => LOST,
         ToOwner::Output { .. } => OUTPUT,
+        ToOwner::Outputs { .. } => OUTPUTS,
     }
 }
 
@@ -73,11 +75,19 @@ pub(super) fn write(message: &ToOwner, out: &mut Output) -> Written {
             out.key(2)?.bool(*stderr)?;
             out.key(3)?.octets(OUTPUT_BYTES, bytes)
         }
-        ToOwner::Completed { key, claim } => {
-            out.map(2)?;
+        ToOwner::Completed {
+            key,
+            claim,
+            outputs,
+        } => {
+            // The first piece: where it begins needs no saying.
+            out.map(4)?;
             lease::write_key(key, out.key(1)?)?;
-            lease::write_claim(claim, out.key(2)?)
+            lease::write_claim(claim, out.key(2)?)?;
+            out.key(3)?.uint(outputs.of)?;
+            out.key(4)?.octets(PIECE_BYTES, &outputs.bytes)
         }
+        ToOwner::Outputs { key, piece } => lease::write_piece(key, piece, out),
         ToOwner::Lost { key, why } => {
             out.map(2)?;
             lease::write_key(key, out.key(1)?)?;
@@ -136,8 +146,16 @@ pub(super) fn read(kind: u64, input: &mut Input<'_>) -> Result<Option<ToOwner>, 
             Ok(ToOwner::Completed {
                 key: fields.get(1, lease::read_key)?,
                 claim: Box::new(fields.get(2, lease::read_claim)?),
+                outputs: Piece {
+                    at: 0,
+                    of: fields.get(3, Input::uint)?,
+                    bytes: fields.get(4, |input| input.octets(PIECE_BYTES))?,
+                },
             })
         }),
+        OUTPUTS => {
+            lease::read_piece("Outputs", input).map(|(key, piece)| ToOwner::Outputs { key, piece })
+        }
         LOST => input.map("Lost", |fields| {
             Ok(ToOwner::Lost {
                 key: fields.get(1, lease::read_key)?,

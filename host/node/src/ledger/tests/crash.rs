@@ -19,6 +19,7 @@ fn script() -> Vec<Step> {
         Step::Forget(Forget::Finished { owner, key })
     };
     vec![
+        Put(reserved("a", 5)),
         Put(offered(key("a", 0, 1), 1)),
         Put(offered(key("a", 1, 1), 2)),
         Put(finished(5, key("x", 0, 1), 3)),
@@ -40,6 +41,7 @@ fn script() -> Vec<Step> {
 type Picture = (
     Vec<RunId>,
     Vec<Vec<Spent>>,
+    Vec<Attempt>,
     Vec<Vec<(LeaseKey, Box<Claim>)>>,
     Vec<(NodeId, LeaseKey, Box<Claim>)>,
 );
@@ -49,6 +51,7 @@ fn picture(ledger: &Ledger) -> Picture {
     (
         ledger.runs().unwrap(),
         runs.iter().map(|run| ledger.spent(run).unwrap()).collect(),
+        runs.iter().map(|run| ledger.fence(run).unwrap()).collect(),
         runs.iter()
             .map(|run| ledger.committed(run).unwrap())
             .collect(),
