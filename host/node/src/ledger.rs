@@ -32,8 +32,9 @@ use crate::db::{CommitError, DbFile, FaultKind, Layout, Writer};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
-use sykli_core::consent::{Claim, Forget, Record, Spent};
+use sykli_core::consent::{Forget, Record, Spent};
 use sykli_core::id::{LeaseKey, NodeId, RunId};
+use sykli_core::receipt::SignedClaim;
 use sykli_core::wire::encode_record;
 
 /// Results that wait for their owners, of all owners together.
@@ -64,13 +65,16 @@ pub(crate) const LAYOUT: Layout = Layout {
     name: "mesh.db",
     tables: TABLES,
     table_count: 4,
-    version: 1,
+    version: 2,
     pragmas: "PRAGMA synchronous = FULL;",
     durable: true,
     keep_newer: true,
     precious: true,
-    upgrades: &[],
+    upgrades: &[(1, TO_2)],
 };
+
+/// Results of version 1 were signed by nobody, which no owner takes.
+const TO_2: &str = "DELETE FROM outbox; DELETE FROM committed;";
 
 /// What can go wrong with the ledger.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -240,7 +244,7 @@ impl Ledger {
     ///
     /// # Errors
     /// When the ledger cannot be read.
-    pub fn outbox(&self) -> Result<Vec<(NodeId, LeaseKey, Box<Claim>)>, LedgerError> {
+    pub fn outbox(&self) -> Result<Vec<(NodeId, LeaseKey, Box<SignedClaim>)>, LedgerError> {
         let since = oldest((self.clock)());
         self.read(|connection| read::outbox(connection, since))
     }
@@ -257,7 +261,7 @@ impl Ledger {
     ///
     /// # Errors
     /// When the ledger cannot be read.
-    pub fn committed(&self, run: &RunId) -> Result<Vec<(LeaseKey, Box<Claim>)>, LedgerError> {
+    pub fn committed(&self, run: &RunId) -> Result<Vec<(LeaseKey, Box<SignedClaim>)>, LedgerError> {
         self.read(|connection| read::committed(connection, run))
     }
 

@@ -168,9 +168,7 @@ impl Node {
         let plan = opened.context.plan.clone();
         let run = begin(journal, &opened, reach, events)?;
         let reaching = reach.map(|reach| reach::reaching(reach, &run, &opened));
-        if let Some(reach) = reach {
-            reach.recover(&opened.context.store, &run)?;
-        }
+        let signed = reach::recovered(reach, &opened.context.store, &run)?;
         let journalled = reach::journalled(journal, &run, events);
         // A solo run's tasks go nowhere.
         let events = match reach {
@@ -181,6 +179,7 @@ impl Node {
         let mut told = Told {
             instances: vec![None; plan.tasks.len()],
             warnings,
+            signed,
             ..Told::default()
         };
         let (mut status, exported) = std::thread::scope(|scope| {

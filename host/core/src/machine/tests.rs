@@ -5,6 +5,7 @@
 
 mod declines;
 mod pair;
+mod receipts;
 mod reconnect;
 mod waits;
 

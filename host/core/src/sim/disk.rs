@@ -5,9 +5,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::consent::{Claim, Forget, Record, Spent};
+use crate::consent::{Forget, Record, Spent};
 use crate::id::{LeaseKey, NodeId, RunId, TaskId};
 use crate::machine::Token;
+use crate::receipt::SignedClaim;
 use crate::rng::Rng;
 
 /// A write under way.
@@ -24,8 +25,8 @@ struct Write {
 pub(super) struct Disk {
     /// With whom, where the lease is under way.
     offered: BTreeMap<LeaseKey, Option<(NodeId, u64)>>,
-    committed: BTreeMap<(RunId, TaskId), Box<Claim>>,
-    finished: BTreeMap<(NodeId, LeaseKey), Box<Claim>>,
+    committed: BTreeMap<(RunId, TaskId), Box<SignedClaim>>,
+    finished: BTreeMap<(NodeId, LeaseKey), Box<SignedClaim>>,
     /// Tasks whose attempt on this machine passed.
     results: BTreeSet<(RunId, TaskId)>,
     writes: BTreeMap<u64, Write>,
@@ -130,7 +131,7 @@ impl Disk {
     }
 
     /// Whether a task's result is here, and failed where it did.
-    pub(super) fn knows(&self, run: &RunId, task: TaskId) -> Option<Option<&Claim>> {
+    pub(super) fn knows(&self, run: &RunId, task: TaskId) -> Option<Option<&SignedClaim>> {
         let of = (run.clone(), task);
         match self.committed.get(&of) {
             Some(claim) => Some(Some(claim)),
@@ -159,7 +160,7 @@ impl Disk {
     }
 
     /// Results that wait for their owners.
-    pub(super) fn outbox(&self) -> Vec<(NodeId, LeaseKey, Box<Claim>)> {
+    pub(super) fn outbox(&self) -> Vec<(NodeId, LeaseKey, Box<SignedClaim>)> {
         let each = self.finished.iter();
         each.map(|((owner, key), claim)| (*owner, key.clone(), claim.clone()))
             .collect()

@@ -8,7 +8,9 @@ use std::sync::Arc;
 use crate::consent::{BlobRef, Claim, LostWhy, Message, Offer, RemoteOutcome, ToExecutor, ToOwner};
 use crate::id::{Attempt, Digest, LeaseKey, NodeId, RunId, TaskId};
 use crate::policy::{Reason, Requirements};
+use crate::receipt::SignedClaim;
 use crate::rng::Rng;
+use crate::sim::sign;
 
 /// What a liar does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -25,6 +27,10 @@ pub(super) enum LiarKind {
     OtherNonce,
     /// Completes in another's name.
     OtherName,
+    /// Completes with what it did not sign: nothing, another's signature, one of other bytes.
+    Forges,
+    /// Completes with its receipt of another lease.
+    OtherLease,
     /// Two different results for one lease.
     TwoFaced,
     /// Results for leases that it never had.
@@ -49,13 +55,15 @@ pub(super) enum LiarKind {
     Loses,
 }
 
-const KINDS: [LiarKind; 17] = [
+const KINDS: [LiarKind; 19] = [
     LiarKind::Silent,
     LiarKind::Stalls,
     LiarKind::Beats,
     LiarKind::OtherTask,
     LiarKind::OtherNonce,
     LiarKind::OtherName,
+    LiarKind::Forges,
+    LiarKind::OtherLease,
     LiarKind::TwoFaced,
     LiarKind::NeverGranted,
     LiarKind::Replays,
@@ -176,15 +184,16 @@ impl Liar {
             LiarKind::NeverGranted => {
                 self.told += 20;
                 let (owner, key) = self.a_key(to);
-                let claim = Box::new(self.claim(Digest::of(b"?"), 1));
+                let claim = sign::sealed(&key, self.claim(Digest::of(b"?"), 1));
                 vec![self.say(owner, 0, ToOwner::Completed { key, claim })]
             }
             LiarKind::Replays => {
                 self.told += 1;
                 let replayed = self.offers.first().cloned();
                 let again = replayed.map(|(owner, offer)| {
-                    let claim = Box::new(self.claim(offer.needs.digest, offer.nonce));
                     let key = offer.key;
+                    let claim = self.claim(offer.needs.digest, offer.nonce);
+                    let claim = sign::sealed(&key, claim);
                     self.say(owner, 0, ToOwner::Completed { key, claim })
                 });
                 again.into_iter().chain([self.say(to, 0, idle)]).collect()
@@ -300,7 +309,7 @@ impl Liar {
         let mut lies = vec![self.say(owner, 0, accept)];
         for (n, claim) in self.claims(owner, offer).into_iter().enumerate() {
             let key = key.clone();
-            let claim = Box::new(claim);
+            let claim = self.signed(owner, &key, claim);
             lies.push(self.say(owner, 2 + n as u64, ToOwner::Completed { key, claim }));
         }
         lies
@@ -333,6 +342,30 @@ impl Liar {
             }
         }
         claims
+    }
+
+    /// What it claims, signed; by those who lie about that, not as it should be.
+    fn signed(&mut self, owner: NodeId, key: &LeaseKey, claim: Claim) -> Box<SignedClaim> {
+        match self.kind {
+            LiarKind::OtherLease => {
+                let attempt = key.attempt.next();
+                let other = LeaseKey {
+                    attempt,
+                    ..key.clone()
+                };
+                sign::sealed(&other, claim)
+            }
+            LiarKind::Forges => match self.rng.below(3) {
+                0 => Box::new(SignedClaim { claim, seal: None }),
+                1 => sign::sealed_by(owner, key, claim),
+                _ => {
+                    let mut signed = sign::sealed(key, claim);
+                    signed.claim.output = Digest::of(b"another");
+                    signed
+                }
+            },
+            _ => sign::sealed(key, claim),
+        }
     }
 
     /// Looks right, and is made up.
@@ -392,6 +425,7 @@ impl Liar {
             needs: Arc::new(needs),
             min_memory_mb: 0,
             lease_ms: [1, 60_000, u64::MAX][self.rng.below(3) as usize],
+            mesh: Some(sign::MESH),
         };
         let mut lies = vec![order(0, ToExecutor::Offer(Box::new(offer)))];
         match self.rng.below(5) {

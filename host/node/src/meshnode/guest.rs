@@ -4,11 +4,12 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use sykli_core::consent::{Claim, LostWhy, MAX_OUTPUT_BYTES, Offer, RemoteOutcome};
 use sykli_core::id::{Digest, LeaseKey, NodeId};
 use sykli_core::machine::Event;
+use sykli_core::receipt::{Receipt, SignedClaim};
 use sykli_runtime::{CancelToken, LogLevel, Observer};
 use tokio::sync::mpsc;
 
@@ -16,7 +17,7 @@ use super::fetch::Fetch;
 use super::hub::Hub;
 use super::{Done, Shared};
 use crate::control::Notice;
-use crate::foreign;
+use crate::foreign::{self, ForeignResult};
 use crate::transfer::{Request, Root, Serving, What};
 
 /// Progress of a guest is passed on this often, at most.
@@ -179,7 +180,7 @@ impl Hub {
         &mut self,
         owner: NodeId,
         key: &LeaseKey,
-        outcome: &Result<Box<Claim>, LostWhy>,
+        outcome: &Result<Box<SignedClaim>, LostWhy>,
     ) {
         // Without one its lease was given up meanwhile.
         let Some(guest) = self.guests.remove(&(owner, key.clone())) else {
@@ -257,8 +258,21 @@ fn run(
         sizes: &shared.sizes,
     };
     let ran = foreign::run_foreign(host, offer, observer, cancel);
-    let outcome = ran.map_err(|error| error.lost()).map(|result| {
-        Box::new(Claim {
+    let outcome = ran.map_err(|error| error.lost());
+    let outcome = outcome.map(|result| Box::new(signed(shared, offer, result)));
+    say(Event::ForeignEnded {
+        owner,
+        key: offer.key.clone(),
+        outcome,
+    });
+}
+
+/// What came of a task, with this node's signature, in the mesh that its owner named.
+fn signed(shared: &Shared, offer: &Offer, result: ForeignResult) -> SignedClaim {
+    let receipt = Receipt {
+        mesh: offer.mesh,
+        key: offer.key.clone(),
+        claim: Claim {
             executor: shared.me,
             task_digest: offer.needs.digest,
             nonce: offer.nonce,
@@ -269,11 +283,13 @@ fn run(
             stderr: result.stderr,
             fuel: result.fuel,
             wall_ms: result.wall_ms,
-        })
-    });
-    say(Event::ForeignEnded {
-        owner,
-        key: offer.key.clone(),
-        outcome,
-    });
+        },
+        engine: foreign::engine_class(),
+        at_s: SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |since| since.as_secs()),
+    };
+    SignedClaim::seal(receipt, |domain, bytes| {
+        shared.identity.signature(domain, bytes)
+    })
 }

@@ -74,9 +74,9 @@ pub(super) fn write(message: &ToOwner, out: &mut Output) -> Written {
             out.key(3)?.octets(OUTPUT_BYTES, bytes)
         }
         ToOwner::Completed { key, claim } => {
-            out.map(2)?;
+            out.map(lease::sealed_len(1, claim))?;
             lease::write_key(key, out.key(1)?)?;
-            lease::write_claim(claim, out.key(2)?)
+            lease::write_sealed(2, claim, out)
         }
         ToOwner::Lost { key, why } => {
             out.map(2)?;
@@ -135,7 +135,7 @@ pub(super) fn read(kind: u64, input: &mut Input<'_>) -> Result<Option<ToOwner>, 
         COMPLETED => input.map("Completed", |fields| {
             Ok(ToOwner::Completed {
                 key: fields.get(1, lease::read_key)?,
-                claim: Box::new(fields.get(2, lease::read_claim)?),
+                claim: lease::read_sealed(2, fields)?,
             })
         }),
         LOST => input.map("Lost", |fields| {

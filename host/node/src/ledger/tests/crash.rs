@@ -40,8 +40,8 @@ fn script() -> Vec<Step> {
 type Picture = (
     Vec<RunId>,
     Vec<Vec<Spent>>,
-    Vec<Vec<(LeaseKey, Box<Claim>)>>,
-    Vec<(NodeId, LeaseKey, Box<Claim>)>,
+    Vec<Vec<(LeaseKey, Box<SignedClaim>)>>,
+    Vec<(NodeId, LeaseKey, Box<SignedClaim>)>,
 );
 
 fn picture(ledger: &Ledger) -> Picture {
