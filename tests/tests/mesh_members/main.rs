@@ -5,7 +5,7 @@
 //! A stranger here is a real node. One that asks for every protocol by itself is in `mesh_hostile`.
 
 #![cfg(target_os = "linux")]
-#![allow(clippy::unwrap_used, clippy::expect_used)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr)]
 
 mod solo;
 
