@@ -8,6 +8,7 @@ use std::fs;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::AsyncWriteExt;
 use libp2p::Multiaddr;
 use sykli_core::consent::{
     Beacon, Capabilities, Claim, Message, Offer, RemoteOutcome, ToExecutor, ToOwner,
@@ -46,16 +47,23 @@ enum Lie {
     OtherMesh,
     /// Two of them.
     TwoResults,
+    /// Done at once, with outputs that are none.
+    NoOutputs,
+    /// Begun, and never a word again.
+    NeverEnds,
 }
 
-const LIES: [(Lie, &str); 7] = [
-    (Lie::Unsigned, "Forged"),
-    (Lie::Garbage, "Forged"),
-    (Lie::Changed, "Forged"),
-    (Lie::Anothers, "ForeignClaim"),
-    (Lie::Replayed, "Forged"),
-    (Lie::OtherMesh, "Forged"),
-    (Lie::TwoResults, "Equivocation"),
+/// What each is expelled for, where it is.
+const LIES: [(Lie, Option<&str>); 9] = [
+    (Lie::Unsigned, Some("Forged")),
+    (Lie::Garbage, Some("Forged")),
+    (Lie::Changed, Some("Forged")),
+    (Lie::Anothers, Some("ForeignClaim")),
+    (Lie::Replayed, Some("Forged")),
+    (Lie::OtherMesh, Some("Forged")),
+    (Lie::TwoResults, Some("Equivocation")),
+    (Lie::NoOutputs, Some("Malformed")),
+    (Lie::NeverEnds, None),
 ];
 
 struct Liar {
@@ -207,6 +215,25 @@ impl Liar {
                 self.sealed(offer, |_| {}),
                 self.sealed(offer, |receipt| receipt.claim.fuel = 2),
             ],
+            Lie::NoOutputs => vec![self.sealed(offer, |receipt| {
+                receipt.claim.outcome = RemoteOutcome::Passed;
+            })],
+            Lie::NeverEnds => Vec::new(),
+        }
+    }
+
+    /// Until it is; whoever fetches outputs meanwhile gets something else.
+    async fn cut_off(&mut self) {
+        while let Some(event) = self.heard.recv().await {
+            match event {
+                MeshEvent::Down { .. } => return,
+                MeshEvent::Blob { mut stream, .. } => {
+                    // Who hangs up early has seen enough.
+                    let _ = stream.write_all(&[0xff; 64]).await;
+                    let _ = stream.close().await;
+                }
+                _ => {}
+            }
         }
     }
 
@@ -288,7 +315,7 @@ fn who_lies_about_what_it_signed_is_named_expelled_and_not_believed() {
     assert_eq!(proofs[0]["holds"], true);
 }
 
-async fn one(owner: &mut Machine, name: &str, lie: Lie, offence: &str) {
+async fn one(owner: &mut Machine, name: &str, lie: Lie, offence: Option<&str>) {
     let mut liar = Liar::enter(owner, name).await;
     owner.node().said(&format!("{name} is there ("));
     let node = sykli_node::identity::parse(&owner.peer()).unwrap();
@@ -298,15 +325,16 @@ async fn one(owner: &mut Machine, name: &str, lie: Lie, offence: &str) {
     let mut run = Talker::start(&mut owner.sykli(&["run", "--mesh", "--no-cache"]));
     let offer = liar.offered(node).await;
     liar.complete(node, lie, &offer);
-    let said = owner.node().said("broke the protocol");
-    assert!(said.contains(&format!("({offence})")), "{lie:?}: {said}");
-    assert!(said.contains(name), "{lie:?}: {said}");
-    let gone = timeout(PATIENCE, async {
-        while !matches!(liar.heard.recv().await, Some(MeshEvent::Down { .. }) | None) {}
-    });
-    gone.await.expect("it is cut off");
-    liar.mesh.stop().await;
+    if let Some(offence) = offence {
+        timeout(PATIENCE, liar.cut_off())
+            .await
+            .expect("it is cut off");
+        let said = owner.node().said("broke the protocol");
+        assert!(said.contains(&format!("({offence})")), "{lie:?}: {said}");
+        assert!(said.contains(name), "{lie:?}: {said}");
+    }
     assert!(run.ended().success(), "{lie:?}: {:?}", run.lines());
+    liar.mesh.stop().await;
     for number in 0..FILES {
         let found = fs::read_to_string(copied.join(format!("{number}.txt")));
         assert_eq!(found.unwrap(), format!("file {number}"), "{lie:?}");

@@ -240,18 +240,10 @@ fn refusals(owner: &Machine, files: &BTreeMap<String, PathBuf>) {
     gone(owner, files);
 }
 
-/// The project changes; then the cache goes.
+/// The cache goes.
 fn gone(owner: &Machine, files: &BTreeMap<String, PathBuf>) {
-    let first = |task: &str| {
-        let is_of = |name: &String| name.starts_with(&format!("{task}["));
-        files
-            .iter()
-            .find(|(name, _)| is_of(name))
-            .unwrap()
-            .1
-            .clone()
-    };
-    let copies = first("copies");
+    let mut of_copies = files.iter().filter(|(name, _)| name.starts_with("copies["));
+    let (_, copies) = of_copies.next().unwrap();
     let _ = owner.run(&["cache", "clear"]).expect(0);
     let refused = owner.run(&["replay", copies.to_str().unwrap(), "--json"]);
     let refused = refused.expect(2);
@@ -284,13 +276,7 @@ fn inputs_that_have_changed_are_told_from_a_result_that_has() {
     project.write("files/b.txt", "another thing");
     project.write("sykli.toml", LOOKS);
     let _ = owner.run(&["run", "--mesh"]).expect(0);
-    let replayed = |code| {
-        owner
-            .run(&["replay", "looks", "--json"])
-            .expect(code)
-            .stdout
-    };
-    assert!(replayed(0).contains("\"reproduced\": true"));
+    assert!(replayed(&owner, 0).contains("\"reproduced\": true"));
 
     // What was read is in the cache by now: without it there is only the project.
     let files = exported(&owner);

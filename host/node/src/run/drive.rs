@@ -468,6 +468,7 @@ impl<'a> Drive<'a> {
                 said: attempted.said,
                 node: None,
                 stolen: false,
+                receipt: None,
             };
         }
         self.feed(Event::Finished {
