@@ -240,7 +240,7 @@ fn a_record_that_is_too_long_is_refused_at_once() {
     let temp = tempfile::tempdir().unwrap();
     let ledger = Ledger::open(temp.path()).unwrap();
     let mut long = claim(1);
-    long.outcome = RemoteOutcome::Failed {
+    long.claim.outcome = RemoteOutcome::Failed {
         code: "task::exit".into(),
         message: "x".repeat(100_000).into(),
     };
