@@ -31,3 +31,16 @@ pub use outcome::{Captured, Limit, Outcome, Refusal, Refusals, Status, TrapKind,
 pub use sandbox::{CancelToken, Inputs, LogLevel, Observer, Sandbox, Silent, TaskInfo};
 pub use state::GuestState;
 pub use vfs::{Access, ChangedFile, Changes, Content, DirSource, Entry, Mount, ReadAt, Source};
+
+/// The property that fuzzing holds to what is decided before anything is compiled: any bytes are refused with a reason, or
+/// are a component, perhaps one that they were adapted to, which is then accepted for what it is.
+///
+/// # Panics
+/// Where that does not hold.
+#[cfg(any(test, fuzzing))]
+pub fn check(bytes: &[u8]) {
+    if let Ok((component, description)) = load::prepare(bytes) {
+        let again = load::prepare(&component).map(|(_, again)| (again.imports, again.run));
+        assert_eq!(again.ok(), Some((description.imports, description.run)));
+    }
+}

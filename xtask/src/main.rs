@@ -5,6 +5,7 @@
 mod bench;
 mod checks;
 mod deps;
+mod fuzz;
 mod instructions;
 mod page;
 mod process;
@@ -28,12 +29,16 @@ usage: cargo xtask CHORE
   profile       where a no-op task's time goes; writes docs/src/profile.md [--tasks N]
   instructions  the hot path's instructions against tests/benches/instructions.toml [--update]
   sim           the mesh in virtual time [--seeds N] [--scenario S] [--trace] [--mutants] [--rate]; --scale writes docs/src/scale.md
-  ci            what CI runs: fmt, clippy, docs, dependencies, walls, instructions, sim, test
+  fuzz          libFuzzer on each format and on a node's decisions [--seconds N] [TARGET…]
+  ci            what CI runs: fmt, clippy, docs, dependencies, walls, instructions, sim, fuzz, test
   deps          licences, bans and sources of every dependency (deny.toml)
   walls         core stays pure, compiled code is loaded in one place, the book's links hold
 ";
 
 fn main() -> ExitCode {
+    if let Some(code) = fuzz::as_compiler() {
+        return code;
+    }
     let args: Vec<String> = std::env::args().skip(1).collect();
     let (chore, rest) = match args.split_first() {
         Some((chore, rest)) => (chore.as_str(), rest),
@@ -47,6 +52,7 @@ fn main() -> ExitCode {
         "profile" => profile::run(rest),
         "instructions" => instructions::run(rest),
         "sim" => sim::run(rest),
+        "fuzz" => fuzz::run(rest),
         "ci" => ci(),
         "deps" => deps::run(),
         "walls" => checks::run(),
@@ -150,6 +156,8 @@ fn ci() -> Result {
     let words = |words: &[&str]| words.iter().map(ToString::to_string).collect::<Vec<_>>();
     sim::run(&words(&["--seeds", "10000"]))?;
     sim::run(&words(&["--mutants", "--seeds", "20000"]))?;
+    say("fuzz");
+    fuzz::run(&[])?;
     // Last, so that the test runner's own lines close what CI prints.
     say("test");
     test(&[])

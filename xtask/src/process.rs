@@ -28,9 +28,17 @@ pub fn command(program: impl AsRef<OsStr>) -> Command {
     command
 }
 
-/// `cargo`, the one that runs this chore.
+/// `cargo`, the one that runs this chore. What it has told this program of its own package is no concern of what is built
+/// then: build scripts look at some of it, and half of all crates would be built anew.
 pub fn cargo_command() -> Command {
-    command(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+    let mut cargo = command(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    for (name, _) in std::env::vars_os() {
+        let name = name.to_string_lossy();
+        if name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_") {
+            cargo.env_remove(&*name);
+        }
+    }
+    cargo
 }
 
 /// A chore's words, without the separator that cargo's aliases pass on.

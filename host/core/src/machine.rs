@@ -15,6 +15,8 @@
 //! Called by the node's loop and by the simulator: hand over what happened, perform what comes back, in order; call with
 //! [`Event::Timeout`] when [`Machine::next_timeout`] has come. An earlier call does nothing.
 
+#[cfg(any(test, feature = "sim"))]
+mod anything;
 mod beacon;
 mod event;
 mod fault;
@@ -22,6 +24,8 @@ mod fault;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+#[cfg(any(test, feature = "sim"))]
+pub use anything::{check_events, check_restored};
 pub use event::{Action, Event, Mode, Step, StepKind, Submission, Token};
 #[cfg(any(test, feature = "sim"))]
 pub use fault::Fault;

@@ -48,6 +48,22 @@ const PART_HEAD_BYTES: usize = 5;
 const BLOB: u8 = 1;
 const END: u8 = 0;
 
+/// The property that fuzzing holds the reader to: any bytes are refused, or are a task with all that it needs and nothing
+/// else, of which no blob is larger than the file says.
+///
+/// # Panics
+/// Where the reader breaks it.
+#[cfg(any(test, fuzzing))]
+pub fn check(bytes: &[u8]) {
+    let path = std::path::Path::new("x.bundle");
+    // What is announced is never made room for, so the fuzzer's own bound on memory tells whether it is.
+    if let Ok(bundle) = read::read(bytes, path, 64 << 20, &mut read::Sink::Nowhere) {
+        assert_eq!(bundle.file_bytes, bytes.len() as u64);
+        assert_eq!(bundle.manifest.digest(), bundle.task);
+        assert!(bundle.content_bytes() <= 64 << 20);
+    }
+}
+
 /// What is in a bundle.
 #[derive(Clone, Debug)]
 pub struct Bundle {

@@ -113,11 +113,12 @@ fn dispatched_work_comes_back_as_if_it_had_been_done_here_and_says_where_it_was(
     }
 }
 
-/// Tasks that only the thief has the label for, and that are others each time.
-fn many(tasks: usize, round: usize) -> String {
+/// Tasks that only the thief has the label for, that are others each time, and that last: so many tenths of a second.
+fn many(tasks: usize, round: usize, steps: usize) -> String {
     let values: Vec<String> = (0..tasks).map(|n| format!("\"{round}-{n}\"")).collect();
     pipeline(&format!(
-        "[task.work]\ncomponent = \"hello.wasm\"\nforeach = {{ values = [{}] }}\nargs = [\"{{item}}\"]\n\
+        "[task.work]\ncomponent = \"busy.wasm\"\nforeach = {{ values = [{}] }}\ninputs = [\"text\"]\n\
+         args = [\"{steps}\", \"/in/text\", \"/out/{{item}}\"]\noutputs = [\"{{item}}\"]\n\
          place = {{ labels = [\"there\"] }}\n",
         values.join(", ")
     ))
@@ -131,11 +132,13 @@ fn idle_nodes_ask_for_work_of_a_run_that_lets_them_and_of_no_other() {
     thief.start();
     meets(olga.node(), &["thief"]);
     let project = olga.project();
-    project.guest("hello");
-    // Whether a task is offered first or asked for first is a race; not to be won ten times by the same side.
+    project.guest("busy");
+    project.write("text", "text");
+    // Whoever has work says so at most once a second, and only who has heard that asks: the run lasts longer. The first
+    // task of all is offered unasked, and whether any further one is asked for first is a race; not to be lost ten times.
     for round in 0..10 {
-        project.write("kept.toml", many(6, 2 * round));
-        project.write("open.toml", many(40, 2 * round + 1));
+        project.write("kept.toml", many(6, 2 * round, 0));
+        project.write("open.toml", many(8, 2 * round + 1, 2));
         let mut kept = Watched::run(&olga, "kept.toml", &["--mesh"]);
         let mut open = Watched::run(&olga, "open.toml", &["--mesh", "--steal"]);
         kept.passed();

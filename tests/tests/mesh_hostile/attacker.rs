@@ -26,12 +26,14 @@ use sykli_core::wire;
 use sykli_node::identity::{self, Identity};
 use sykli_node::membership::{Admitted, Gate, Membership, Refusal};
 use sykli_tests::mesh::{Machine, UNWILLING};
-use tokio::sync::oneshot;
+use tokio::sync::watch;
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
 /// What must happen happens within this, or the test is over.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
+/// Ports that are tried to dial from.
+const PORTS: usize = 16;
 /// The greeting's protocol.
 pub(crate) const HELLO: &str = "/sykli/hello/1";
 /// That of messages.
@@ -106,7 +108,7 @@ pub(crate) async fn heard(stream: &mut Stream) -> std::io::Result<Vec<u8>> {
 pub(crate) struct Outsider {
     pub(crate) control: Control,
     peer: PeerId,
-    closed: oneshot::Receiver<()>,
+    closed: watch::Receiver<()>,
     swarm: AbortHandle,
 }
 
@@ -142,6 +144,22 @@ impl Outsider {
         peer: PeerId,
         to: &Multiaddr,
     ) -> Result<Outsider, String> {
+        // A dial is made from the port that it listens on, which others on this machine may have taken meanwhile.
+        for _ in 0..PORTS {
+            match Outsider::connect_once(own, from, peer, to).await {
+                Err(why) if why.contains("Address already in use") => {}
+                connected => return connected,
+            }
+        }
+        Err(format!("{PORTS} ports of this machine were in use"))
+    }
+
+    async fn connect_once(
+        own: &Keypair,
+        from: Ipv4Addr,
+        peer: PeerId,
+        to: &Multiaddr,
+    ) -> Result<Outsider, String> {
         let mut swarm = swarm(own);
         let control = swarm.behaviour().new_control();
         // Dials are made from where it listens.
@@ -163,7 +181,7 @@ impl Outsider {
                 _ => {}
             }
         }
-        let (closing, closed) = oneshot::channel();
+        let (closing, closed) = watch::channel(());
         let task = tokio::spawn(async move {
             while !matches!(
                 swarm.select_next_some().await,
@@ -184,7 +202,17 @@ impl Outsider {
         let opened = self
             .control
             .open_stream(self.peer, StreamProtocol::new(protocol));
-        timeout(PATIENCE, opened).await.expect("an answer comes")
+        // Over a connection that was closed before this asked, nobody answers: the swarm is gone with it.
+        let answer = async {
+            tokio::select! {
+                biased;
+                opened = opened => opened,
+                _ = self.closed.changed() => {
+                    Err(OpenStreamError::Io(std::io::ErrorKind::ConnectionReset.into()))
+                }
+            }
+        };
+        timeout(PATIENCE, answer).await.expect("an answer comes")
     }
 
     /// Writes on a stream of any protocol, as far as that is taken.
@@ -198,7 +226,7 @@ impl Outsider {
 
     /// Waits until the node has closed the connection.
     pub(crate) async fn is_cut_off(&mut self) {
-        let closed = timeout(PATIENCE, &mut self.closed).await;
+        let closed = timeout(PATIENCE, self.closed.changed()).await;
         assert!(closed.is_ok(), "it is still connected");
     }
 }

@@ -67,7 +67,7 @@ fn receipts_are_what_they_always_were() {
         assert_eq!(crate::dagcbor::tests::hexdump(&dump), bytes, "{name}");
         let folder = path("src/receipt/golden");
         golden(&folder.join(format!("{name}.hex")), dump.as_bytes());
-        golden(&path("fuzz/corpus/receipt").join(name), &bytes);
+        golden(&path("../../tests/fuzz/corpus/receipt").join(name), &bytes);
         check(&bytes);
     }
 }

@@ -170,6 +170,11 @@ pub(super) const BATCH_BYTES: usize = MAX_FRAME_BYTES + 4;
 pub(super) const QUIC_STREAM_BYTES: u32 = 2 << 20;
 /// See [`QUIC_STREAM_BYTES`].
 pub(super) const QUIC_CONNECTION_BYTES: u32 = 3 << 20;
+/// The longest datagram that QUIC looks for a path to take, and that is read. Networks with jumbo frames and the loopback
+/// take more than Ethernet's 1,500 bytes, and a large transfer costs a fraction there. quinn hands the kernel ten at once,
+/// which takes no more than 65,507 bytes.
+pub(super) const QUIC_DATAGRAM_BYTES: u16 = 6_500;
+const _: () = assert!(10 * (QUIC_DATAGRAM_BYTES as u32) < 65_507);
 /// Bytes that a connection of another node's may bring before it was greeted: the greeting, and what it comes wrapped in.
 pub(super) const UNGREETED_BYTES: usize = 256 << 10;
 /// Streams of one connection whose protocol is being negotiated.

@@ -38,10 +38,13 @@ fn formats_are_what_they_always_were() {
 #[test]
 fn golden_files_are_of_one_sample_each_and_where_the_fuzzer_begins() {
     for (name, bytes) in samples() {
-        golden(&path("fuzz/corpus/membership").join(name), &bytes);
+        golden(
+            &path("../../tests/fuzz/corpus/membership").join(name),
+            &bytes,
+        );
     }
     golden(
-        &path("fuzz/corpus/membership/ticket"),
+        &path("../../tests/fuzz/corpus/membership/ticket"),
         ticket().to_string().as_bytes(),
     );
     let files = std::fs::read_dir(path("src/membership/golden")).unwrap();

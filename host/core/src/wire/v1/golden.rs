@@ -142,7 +142,7 @@ fn golden_frames_are_written_and_read_as_they_always_were() {
 #[test]
 fn golden_frames_are_where_the_fuzzer_begins() {
     for sample in samples() {
-        let path = folder("fuzz/corpus/frame").join(sample.name());
+        let path = folder("../../tests/fuzz/corpus/frame").join(sample.name());
         golden_file(&path, &sample.encode().unwrap());
     }
 }
@@ -154,7 +154,9 @@ fn golden_files_are_of_one_sample_each() {
     assert_eq!(dumps.len(), names.len(), "two samples share a name");
     assert_eq!(files(&folder("src/wire/v1/golden")), dumps);
     // The fuzzer adds its own, which git ignores.
-    assert!(files(&folder("fuzz/corpus/frame")).is_superset(&names.into_iter().collect()));
+    assert!(
+        files(&folder("../../tests/fuzz/corpus/frame")).is_superset(&names.into_iter().collect())
+    );
 }
 
 #[test]

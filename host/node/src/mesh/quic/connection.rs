@@ -79,27 +79,40 @@ impl StreamMuxer for Connection {
     type Error = QuicError;
 
     fn poll_inbound(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Result<Stream, QuicError>> {
-        let quic = self.quic.clone();
-        let begin = || async move { quic.accept_bi().await }.boxed();
-        let pair = ready!(self.accepting.poll(cx, begin));
+        let Connection {
+            quic, accepting, ..
+        } = self.get_mut();
+        let begin = || {
+            let quic = quic.clone();
+            async move { quic.accept_bi().await }.boxed()
+        };
+        let pair = ready!(accepting.poll(cx, begin));
         Poll::Ready(pair.map(Stream::from).map_err(QuicError::from))
     }
 
     fn poll_outbound(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Result<Stream, QuicError>> {
-        if !self.is_wide {
-            self.is_wide = true;
+        let Connection {
+            quic,
+            opening,
+            is_wide,
+            ..
+        } = self.get_mut();
+        if !*is_wide {
+            *is_wide = true;
             let wide = VarInt::from_u32(QUIC_CONNECTION_BYTES);
-            self.quic.set_receive_window(wide);
+            quic.set_receive_window(wide);
         }
-        let quic = self.quic.clone();
-        let begin = || async move { quic.open_bi().await }.boxed();
-        let pair = ready!(self.opening.poll(cx, begin));
+        let begin = || {
+            let quic = quic.clone();
+            async move { quic.open_bi().await }.boxed()
+        };
+        let pair = ready!(opening.poll(cx, begin));
         Poll::Ready(pair.map(Stream::from).map_err(QuicError::from))
     }
 

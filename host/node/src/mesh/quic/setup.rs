@@ -10,11 +10,15 @@ use libp2p::identity::Keypair;
 use libp2p::tls;
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use quinn::crypto::{CryptoError, HmacKey};
-use quinn::{ClientConfig, EndpointConfig, ServerConfig, TransportConfig, VarInt};
+use quinn::{
+    ClientConfig, EndpointConfig, MtuDiscoveryConfig, ServerConfig, TransportConfig, VarInt,
+};
 use socket2::{Domain, Socket, Type};
 
 use crate::mesh::error::MeshError;
-use crate::mesh::limits::{QUIC_CONNECTION_BYTES, QUIC_STREAM_BYTES, Timing, UNGREETED_BYTES};
+use crate::mesh::limits::{
+    QUIC_CONNECTION_BYTES, QUIC_DATAGRAM_BYTES, QUIC_STREAM_BYTES, Timing, UNGREETED_BYTES,
+};
 
 /// Attempts that wait to be looked at; more are not read. Each holds a datagram and a pair of keys, some 4 KiB.
 const WAITING: usize = 256;
@@ -64,6 +68,9 @@ impl Setup {
             None => EndpointConfig::default(),
         };
         endpoint.supported_versions(vec![1]);
+        endpoint
+            .max_udp_payload_size(QUIC_DATAGRAM_BYTES)
+            .map_err(|error| failed(&error))?;
         Ok(Setup {
             client,
             server,
@@ -88,6 +95,8 @@ fn failed(error: &impl std::fmt::Display) -> MeshError {
 fn transport(timing: Timing, streams: usize, window: VarInt) -> TransportConfig {
     // Of the two ends' idle timeouts the shorter one holds: the loop minds what the profiles allow, once it knows them.
     let idle = u32::try_from(timing.longest.idle.as_millis()).unwrap_or(u32::MAX);
+    let mut mtu = MtuDiscoveryConfig::default();
+    mtu.upper_bound(QUIC_DATAGRAM_BYTES);
     let mut transport = TransportConfig::default();
     transport
         .max_concurrent_uni_streams(VarInt::from_u32(0))
@@ -97,7 +106,8 @@ fn transport(timing: Timing, streams: usize, window: VarInt) -> TransportConfig 
         .max_idle_timeout(Some(VarInt::from_u32(idle).into()))
         .allow_spin(false)
         .stream_receive_window(VarInt::from_u32(QUIC_STREAM_BYTES))
-        .receive_window(window);
+        .receive_window(window)
+        .mtu_discovery_config(Some(mtu));
     transport
 }
 
