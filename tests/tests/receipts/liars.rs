@@ -279,7 +279,7 @@ schema = "sykli-wasm/1"
 [task.busy]
 component = "compute.wasm"
 foreach = { shards = 4 }
-args = ["integers", "2", "{index}"]
+args = ["integers", "1", "{index}"]
 [task.copies]
 component = "copy.wasm"
 foreach = { glob = "files/*.txt" }
