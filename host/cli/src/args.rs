@@ -5,6 +5,7 @@ mod brief;
 mod history;
 mod mesh;
 mod node;
+mod receipts;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -12,12 +13,13 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 
 use crate::config::{ColorWhen, Format};
-pub(crate) use history::{ExplainArgs, HistoryArgs, LogsArgs, ReportArgs, StatusArgs, TaskArgs};
+pub(crate) use history::{ExplainArgs, HistoryArgs, LogsArgs, StatusArgs, TaskArgs};
 pub(crate) use mesh::{
     Ceiling, IdArgs, InviteArgs, InvitedRole, JoinArgs, MeshCommand, PeerArgs, PeersArgs,
     PeersCommand, RevokeArgs,
 };
 pub(crate) use node::{NodeCommand, StartArgs, StopArgs};
+pub(crate) use receipts::{ReplayArgs, ReportArgs};
 
 /// Run pipelines of sandboxed WebAssembly components.
 #[derive(Debug, Parser)]
@@ -77,8 +79,10 @@ pub(crate) enum Command {
     Explain(ExplainArgs),
     /// List the runs that there were
     History(HistoryArgs),
-    /// Show one run, task by task
+    /// Show one run, task by task; export what other nodes signed for it
     Report(ReportArgs),
+    /// Run a task again that another node ran, and compare what comes out
+    Replay(ReplayArgs),
     /// Look into the result cache, or shrink it
     #[command(subcommand)]
     Cache(CacheCommand),

@@ -18,6 +18,10 @@ pub(crate) enum Exit {
     TaskFailed,
     /// Wrong usage or invalid input: nothing was run.
     Usage,
+    /// What is to be compared was made of something else.
+    InputsChanged,
+    /// What was compared is not the same.
+    Mismatch,
     /// Stopped by the user.
     Interrupted,
     /// What a guest ended with, passed on by `exec`.
@@ -31,6 +35,8 @@ impl Exit {
             Exit::Passed => 0,
             Exit::TaskFailed => 1,
             Exit::Usage => 2,
+            Exit::InputsChanged => 3,
+            Exit::Mismatch => 4,
             Exit::Interrupted => 130,
             Exit::Guest(code) => code,
         }

@@ -169,6 +169,7 @@ fn output(command: &Command) -> Option<OutputArgs> {
         Command::Explain(args) => args.output,
         Command::History(args) => args.output,
         Command::Report(args) => args.output,
+        Command::Replay(args) => args.output,
         Command::Cache(CacheCommand::Why(args)) => args.output,
         Command::Bundle(BundleCommand::Pack(args)) => args.output,
         Command::Bundle(BundleCommand::Run(args)) => args.output,

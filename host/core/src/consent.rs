@@ -68,6 +68,7 @@ use std::sync::Arc;
 use crate::id::{Attempt, Digest, LeaseKey, NodeId, RunId, TaskId};
 use crate::policy::{Reason, Requirements};
 use crate::profile::{ArtifactLimit, ProfileKind, Stealing};
+use crate::receipt::SignedClaim;
 
 /// Most leases that one [`ToExecutor::Resume`] names; more take several.
 pub const MAX_RESUMED: usize = 256;
@@ -167,6 +168,8 @@ pub struct Offer {
     pub min_memory_mb: u64,
     /// How long the lease runs without a word, in milliseconds.
     pub lease_ms: u64,
+    /// The mesh that the receipt is to be bound to: the owner's, where it belongs to one.
+    pub mesh: Option<NodeId>,
 }
 
 /// What an executor's run of a task came to.
@@ -183,7 +186,7 @@ pub enum RemoteOutcome {
     },
 }
 
-/// What an executor signs: which lease, and what came out. The signature itself is made and checked by the node.
+/// What an executor says came out of a lease. [`crate::receipt`] is how it signs for that.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Claim {
     /// Who says so.
@@ -285,7 +288,7 @@ pub enum ToOwner {
         /// Which.
         key: LeaseKey,
         /// What it is.
-        claim: Box<Claim>,
+        claim: Box<SignedClaim>,
         /// Its outputs, or the first of them. The machine leaves it empty: its node puts them in.
         outputs: Piece,
     },
@@ -391,6 +394,8 @@ pub enum Offence {
     Malformed,
     /// A claim that names another node, task or nonce than the lease.
     ForeignClaim,
+    /// A claim that its executor did not sign, for this mesh and this lease.
+    Forged,
     /// Two claims for one lease that differ.
     Equivocation,
     /// A key that the owner never granted to it.
@@ -438,7 +443,7 @@ pub enum Record {
         /// The lease that gave it.
         key: LeaseKey,
         /// The claim.
-        claim: Box<Claim>,
+        claim: Box<SignedClaim>,
     },
     /// Executor: a result that waits until its owner has it. Restored as an outbox entry.
     Finished {
@@ -447,7 +452,7 @@ pub enum Record {
         /// Which.
         key: LeaseKey,
         /// What is claimed.
-        claim: Box<Claim>,
+        claim: Box<SignedClaim>,
     },
 }
 

@@ -20,9 +20,11 @@ pub mod membership;
 pub mod pipeline;
 pub mod policy;
 pub mod profile;
+pub mod receipt;
 pub mod rng;
 pub mod roster;
 pub mod run;
+pub mod signed;
 #[cfg(any(test, feature = "sim"))]
 pub mod sim;
 pub mod snapshot;

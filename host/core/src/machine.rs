@@ -33,10 +33,11 @@ pub(crate) use fault::{Faults, faulty};
 
 use crate::consent::executor::Executor;
 use crate::consent::owner::Owner;
-use crate::consent::{Capabilities, Claim, Forget, Message, Offence, Record, ToExecutor, ToOwner};
+use crate::consent::{Capabilities, Forget, Message, Offence, Record, ToExecutor, ToOwner};
 use crate::id::{Digest, LeaseKey, NodeId, RunId, TaskId};
 use crate::policy::{HostState, Policy};
 use crate::profile::{ArtifactLimit, Link, Profile};
+use crate::receipt::SignedClaim;
 use crate::rng::Rng;
 use crate::roster::Roster;
 use crate::run::{self, RunStatus};
@@ -49,6 +50,10 @@ use beacon::Herald;
 pub struct Setup {
     /// Its name in the mesh.
     pub id: NodeId,
+    /// The mesh that it belongs to, which receipts of its own tasks are bound to.
+    pub mesh: Option<NodeId>,
+    /// Checks a signature: whose, in which domain, over which bytes, which.
+    pub verify: fn(NodeId, &[u8], &[u8], &[u8]) -> bool,
     /// What it says of itself.
     pub capabilities: Capabilities,
     /// What its connection allows.
@@ -175,7 +180,7 @@ impl Machine {
     #[must_use]
     pub fn restore(
         setup: Setup,
-        outbox: Vec<(NodeId, LeaseKey, Box<Claim>)>,
+        outbox: Vec<(NodeId, LeaseKey, Box<SignedClaim>)>,
         unfinished: BTreeSet<RunId>,
     ) -> Machine {
         Machine {

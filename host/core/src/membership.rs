@@ -56,19 +56,18 @@ mod frame;
 mod judge;
 mod refusal;
 mod revocations;
-mod signed;
 #[cfg(test)]
 mod tests;
 mod ticket;
 
 pub use certificate::{Certificate, Chain, Roles};
-pub use codec::FormatError;
 pub use frame::{Frame, Granted, Hello, Instance, Join, decode, encode};
 pub use judge::{House, Standing, admit, judge_chain, supersedes, within_ceiling};
 pub use refusal::Refusal;
 pub use revocations::Revocations;
-pub use signed::{Signed, Verify, signing_input};
 pub use ticket::{Secret, Ticket, TicketError};
+
+pub use crate::signed::{FormatError, SIGNATURE_BYTES, Signed, Verify, signing_input};
 
 /// The longest frame, in bytes, without its length prefix.
 pub const MAX_FRAME_BYTES: usize = 65_536;
@@ -84,8 +83,6 @@ pub const MAX_CHAIN: usize = 2;
 pub const MAX_ADDRESSES: usize = 8;
 /// The longest address of a ticket, in bytes.
 pub const MAX_ADDRESS_BYTES: usize = 256;
-/// The length of a signature, in bytes.
-pub const SIGNATURE_BYTES: usize = 64;
 
 /// What must hold of any bytes: they are refused, or they are the one encoding of what they mean, but for what a newer
 /// node says of itself. The property tests and `fuzz/` call it.

@@ -28,6 +28,7 @@ mod net;
 pub mod rate;
 pub mod scale;
 mod scenario;
+pub(crate) mod sign;
 mod stats;
 mod tape;
 mod trace;

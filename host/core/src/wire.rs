@@ -28,7 +28,7 @@
 
 pub mod v1;
 
-pub use v1::{decode, decode_claim, decode_record, encode, encode_claim, encode_record};
+pub use v1::{decode, decode_record, encode, encode_record};
 
 /// The longest frame, in bytes, without its length prefix.
 pub const MAX_FRAME_BYTES: usize = 65_536;

@@ -34,6 +34,7 @@ use sykli_runtime::{
     TaskInfo,
 };
 
+use crate::events::FailureReport;
 use crate::needs::SizeBook;
 use crate::prepare::overlay::Overlay;
 use crate::store::{InputFaults, NewResult, Record, Store};
@@ -145,11 +146,7 @@ fn attempt(
         }
         Judgement::Failed { report, .. } => {
             let tree = Tree::default();
-            let outcome = RemoteOutcome::Failed {
-                code: report.code.into(),
-                message: shortened(&report.message),
-            };
-            (outcome, host.store.put_tree(&tree)?, tree)
+            (failed(&report), host.store.put_tree(&tree)?, tree)
         }
         Judgement::Void { report, code, why } => {
             return Err(ForeignError::Void {
@@ -287,6 +284,14 @@ fn output_bytes(host: Host<'_>, tree: &Tree) -> Result<u64, ForeignError> {
         }
     }
     Ok(bytes)
+}
+
+/// How a guest failed, as a claim says it.
+pub(crate) fn failed(report: &FailureReport) -> RemoteOutcome {
+    RemoteOutcome::Failed {
+        code: report.code.as_str().into(),
+        message: shortened(&report.message),
+    }
 }
 
 /// As much of a message as a claim carries.

@@ -233,6 +233,11 @@ impl Identity {
         let signature = self.sign(domain, bytes).try_into();
         signature.unwrap_or([0; SIGNATURE_BYTES])
     }
+
+    /// A signature on DSSE's encoding of an envelope, which begins like nothing else that this key signs.
+    pub(crate) fn sign_envelope(&self, encoding: &[u8]) -> Vec<u8> {
+        self.key.sign(encoding)
+    }
 }
 
 /// Whether `signature` is `node`'s on `bytes` in `domain`.

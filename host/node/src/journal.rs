@@ -2,7 +2,7 @@
 //!
 //! It lives in `$XDG_STATE_HOME/sykli/state.db` (SQLite, WAL) and is what a run reports from: an instance counts as settled
 //! when its row is committed. Of a run that reaches further than this machine it also keeps which nodes it met, what happened
-//! to its tasks on their way there, and who ran them; a solo run adds nothing. Rows of many instances are committed together by one writer thread; a commit survives the
+//! to its tasks on their way there, who ran them, and what these signed for it; a solo run adds nothing. Rows of many instances are committed together by one writer thread; a commit survives the
 //! death of the process at once, and the death of the machine by what SQLite's `synchronous = NORMAL` gives. A broken file
 //! is moved aside and begun anew, with what the live runs of this process already said about themselves; a file of a newer
 //! version is refused. Any number of processes may write at once.
@@ -13,6 +13,7 @@
 mod elsewhere;
 mod live;
 mod read;
+mod receipts;
 mod steps;
 #[cfg(test)]
 mod tests;
@@ -21,6 +22,7 @@ mod write;
 pub use crate::db::{CommitError, CommitWatcher, FaultKind, Ticket};
 pub use elsewhere::{Ends, Tally};
 pub use read::{Instance, Run, RunState};
+pub use receipts::Kept;
 pub use steps::{NewStep, Noted, lost_code};
 pub use write::{NewRun, Outcome, Said, Settled};
 
@@ -56,14 +58,17 @@ pub(crate) const LAYOUT: Layout = Layout {
             PRIMARY KEY (run, id)) WITHOUT ROWID;
         CREATE TABLE steps (run INTEGER NOT NULL, label TEXT NOT NULL, place INTEGER NOT NULL, at_ms INTEGER NOT NULL,
             attempt INTEGER NOT NULL, node TEXT NOT NULL, kind TEXT NOT NULL, detail TEXT,
-            PRIMARY KEY (run, label, place)) WITHOUT ROWID;",
-    table_count: 5,
-    version: 2,
+            PRIMARY KEY (run, label, place)) WITHOUT ROWID;
+        CREATE TABLE receipts (run INTEGER NOT NULL, label TEXT NOT NULL, receipt BLOB NOT NULL,
+            PRIMARY KEY (run, label)) WITHOUT ROWID;
+        CREATE TABLE proofs (seq INTEGER PRIMARY KEY, proof BLOB NOT NULL UNIQUE);",
+    table_count: 7,
+    version: 3,
     pragmas: "PRAGMA synchronous = NORMAL; PRAGMA cache_size = -16384; PRAGMA wal_autocheckpoint = 4096;",
     durable: false,
     keep_newer: true,
     precious: false,
-    upgrades: &[(1, TO_2)],
+    upgrades: &[(1, TO_2), (2, TO_3)],
 };
 
 /// What version 1, which knew of this machine only, lacks.
@@ -80,6 +85,12 @@ const TO_2: &str = "
     CREATE TABLE steps (run INTEGER NOT NULL, label TEXT NOT NULL, place INTEGER NOT NULL, at_ms INTEGER NOT NULL,
         attempt INTEGER NOT NULL, node TEXT NOT NULL, kind TEXT NOT NULL, detail TEXT,
         PRIMARY KEY (run, label, place)) WITHOUT ROWID;";
+
+/// What version 2, which kept nothing that was signed, lacks.
+const TO_3: &str = "
+    CREATE TABLE receipts (run INTEGER NOT NULL, label TEXT NOT NULL, receipt BLOB NOT NULL,
+        PRIMARY KEY (run, label)) WITHOUT ROWID;
+    CREATE TABLE proofs (seq INTEGER PRIMARY KEY, proof BLOB NOT NULL UNIQUE);";
 
 /// What can go wrong with the journal.
 #[derive(Debug, Clone, thiserror::Error)]

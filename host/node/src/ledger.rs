@@ -33,8 +33,9 @@ use crate::db::{CommitError, DbFile, FaultKind, Layout, Writer};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
-use sykli_core::consent::{Claim, Forget, Record, Spent};
+use sykli_core::consent::{Forget, Record, Spent};
 use sykli_core::id::{Attempt, LeaseKey, NodeId, RunId};
+use sykli_core::receipt::SignedClaim;
 use sykli_core::wire::encode_record;
 
 /// Results that wait for their owners, of all owners together.
@@ -73,8 +74,10 @@ pub(crate) const LAYOUT: Layout = Layout {
     upgrades: &[(1, TO_2)],
 };
 
-/// What version 1 lacks, where each offer waited for its own record.
-const TO_2: &str = "ALTER TABLE runs ADD COLUMN fence INTEGER NOT NULL DEFAULT 1";
+/// What version 1 lacks, where each offer waited for its own record. Its results were signed by nobody, which no owner takes.
+const TO_2: &str = "ALTER TABLE runs ADD COLUMN fence INTEGER NOT NULL DEFAULT 1;
+    DELETE FROM outbox;
+    DELETE FROM committed;";
 
 /// What can go wrong with the ledger.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -244,7 +247,7 @@ impl Ledger {
     ///
     /// # Errors
     /// When the ledger cannot be read.
-    pub fn outbox(&self) -> Result<Vec<(NodeId, LeaseKey, Box<Claim>)>, LedgerError> {
+    pub fn outbox(&self) -> Result<Vec<(NodeId, LeaseKey, Box<SignedClaim>)>, LedgerError> {
         let since = oldest((self.clock)());
         self.read(|connection| read::outbox(connection, since))
     }
@@ -269,7 +272,7 @@ impl Ledger {
     ///
     /// # Errors
     /// When the ledger cannot be read.
-    pub fn committed(&self, run: &RunId) -> Result<Vec<(LeaseKey, Box<Claim>)>, LedgerError> {
+    pub fn committed(&self, run: &RunId) -> Result<Vec<(LeaseKey, Box<SignedClaim>)>, LedgerError> {
         self.read(|connection| read::committed(connection, run))
     }
 

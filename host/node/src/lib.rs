@@ -39,6 +39,8 @@ mod needs;
 pub mod node;
 pub mod plan;
 mod prepare;
+pub mod receipts;
+pub mod replay;
 pub mod run;
 pub mod settings;
 #[cfg(test)]

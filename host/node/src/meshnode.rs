@@ -11,6 +11,7 @@
 //! book.rs     where nodes were met             join.rs     joining a mesh
 //! ports.rs    the ports of last time
 //! permits.rs  what may be fetched by whom     run.rs      a run's side of all this
+//! restart.rs  what is gone on with
 //! status.rs   the node as it is, for people   trail.rs    what passes between nodes, for the log
 //! expelled.rs who broke the protocol
 //! ```
@@ -32,6 +33,7 @@ mod owner;
 mod perform;
 mod permits;
 mod ports;
+mod restart;
 pub(crate) mod run;
 mod serve;
 mod status;
@@ -43,9 +45,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rustix::fs::FlockOperation;
-use sykli_core::consent::{Capabilities, Forget};
-use sykli_core::id::{NodeId, RunId};
-use sykli_core::machine::{Event, Machine, Setup, Submission};
+use sykli_core::consent::Capabilities;
+use sykli_core::id::{LeaseKey, NodeId};
+use sykli_core::machine::{Event, Setup, Submission};
 use sykli_core::policy::Policy;
 use sykli_core::profile::ProfileKind;
 use sykli_runtime::Engine;
@@ -68,11 +70,10 @@ use crate::paths::{PathsError, create_private};
 use crate::prepare::{Context, Prepared};
 use crate::settings::MeshSettings;
 use crate::store::Store;
-use crate::transfer::{Compressor, Fair, What};
-use hub::{Done, Ears, Hub};
+use crate::transfer::{Compressor, Fair};
+use hub::{Ears, Hub};
 pub use join::join;
 use owner::RunSide;
-use permits::Permits;
 use run::Picture;
 pub(crate) use run::{FromNode, MeshRun, Sink};
 
@@ -205,6 +206,10 @@ pub(crate) enum Command {
 /// What the loop and what runs beside it share.
 pub(super) struct Shared {
     me: NodeId,
+    /// Signs receipts.
+    identity: Identity,
+    /// The mesh that it belongs to.
+    house: Option<NodeId>,
     name: String,
     profile: ProfileKind,
     policy: Policy,
@@ -216,6 +221,7 @@ pub(super) struct Shared {
     /// Compressed sizes of blobs.
     sizes: Arc<SizeBook>,
     ledger: Arc<Ledger>,
+    journal: Journal,
     mesh: Mesh,
     fair: Fair,
     /// zstd's level for what is sent.
@@ -287,6 +293,7 @@ pub struct Handle {
     commands: mpsc::Sender<Command>,
     ledger: Arc<Ledger>,
     sizes: Arc<SizeBook>,
+    house: Option<NodeId>,
     /// The most bytes that may flow for one task.
     cap: u64,
     runtime: tokio::runtime::Handle,
@@ -312,8 +319,7 @@ impl MeshNode {
         let store = node.store().map_err(Box::new)?.clone();
         let engine = node.engine().map_err(Box::new)?.clone();
         let runtime = runtime().map_err(MeshNodeError::Threads)?;
-        let cap = settings.profile.artifacts.most_bytes();
-        let cap = cap.min(settings.policy.max_artifact_bytes);
+        let cap = cap(&settings);
         let (heard, mesh_events) = mpsc::channel(MESH_QUEUE);
         let wanted = Wanted {
             identity: &identity,
@@ -326,6 +332,8 @@ impl MeshNode {
         let sizes = Arc::new(SizeBook::new(level));
         let shared = Arc::new(Shared {
             me,
+            identity: identity.clone(),
+            house: membership.mesh(),
             name: settings.name.clone(),
             profile: settings.profile.kind,
             policy: settings.policy.clone(),
@@ -336,6 +344,7 @@ impl MeshNode {
             engine,
             sizes: Arc::clone(&sizes),
             ledger: ledger.clone(),
+            journal: node.journal().map_err(Box::new)?.clone(),
             mesh: mesh.clone(),
             fair: Fair::new(THREADS),
             level,
@@ -343,8 +352,7 @@ impl MeshNode {
             notices,
             data: data.clone(),
         });
-        forget_ended(&shared.ledger, node.journal().map_err(Box::new)?)?;
-        let (machine, permits) = restored(&shared, setup(me, settings))?;
+        let (machine, permits) = restart::restored(&shared, setup(me, shared.house, settings))?;
         let (commands, commanded) = mpsc::channel(COMMAND_QUEUE);
         let (done, answers) = mpsc::unbounded_channel();
         let hub = Hub::new(shared, machine, done, permits);
@@ -359,6 +367,7 @@ impl MeshNode {
             commands,
             ledger,
             sizes,
+            house: membership.mesh(),
             cap,
             runtime: runtime.handle().clone(),
         };
@@ -435,12 +444,13 @@ impl Handle {
         sink: Sink,
     ) -> MeshRun {
         let (run, picture) = (submission.run.clone(), Picture::default());
+        let bundles = Arc::clone(&parts.1);
         let side = RunSide::new(parts, submission.mode, picture.clone(), sink);
         // Where the node has ended, the run finds out by itself.
         let _ = self
             .commands
             .blocking_send(Command::Submit(Box::new(submission), Box::new(side)));
-        MeshRun::new(run, self.commands.clone(), picture)
+        MeshRun::new(run, self.commands.clone(), picture, bundles)
     }
 
     /// How the node is; none where it has ended.
@@ -486,6 +496,11 @@ impl Handle {
         &self.ledger
     }
 
+    /// The mesh that the node belongs to.
+    pub(crate) fn house(&self) -> Option<NodeId> {
+        self.house
+    }
+
     pub(crate) fn sizes(&self) -> &Arc<SizeBook> {
         &self.sizes
     }
@@ -515,37 +530,10 @@ fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
         .build()
 }
 
-/// What the journal knows to be over is not gone on with: nothing of its leases matters any more.
-fn forget_ended(ledger: &Ledger, journal: &Journal) -> Result<(), LedgerError> {
-    for run in ledger.runs()? {
-        // A later round of a run has the run's name and a number.
-        let (base, round) = run.as_str().rsplit_once('-').unwrap_or((run.as_str(), ""));
-        let base = match round.parse::<u32>() {
-            Ok(_) => RunId::new(base).unwrap_or_else(|_| run.clone()),
-            Err(_) => run.clone(),
-        };
-        if journal
-            .run(&base)
-            .is_some_and(|run| run.finished_ms.is_some())
-        {
-            ledger.forget(Forget::Run { run });
-        }
-    }
-    // What is read next must not know them any more.
-    ledger.flush()
-}
-
-/// The machine as the ledger knows it, and what its owners may still fetch.
-fn restored(shared: &Shared, setup: Setup) -> Result<(Machine, Permits), LedgerError> {
-    let outbox = shared.ledger.outbox()?;
-    let permits = Permits::default();
-    for (owner, key, claim) in &outbox {
-        let serving = shared.outputs(claim);
-        permits.grant(*owner, key.clone(), What::Outputs, serving);
-    }
-    let unfinished = shared.ledger.runs()?.into_iter().collect();
-    let machine = Machine::restore(setup, outbox, unfinished);
-    Ok((machine, permits))
+/// The most bytes that may flow for one task.
+fn cap(settings: &MeshSettings) -> u64 {
+    let most = settings.profile.artifacts.most_bytes();
+    most.min(settings.policy.max_artifact_bytes)
 }
 
 /// Faster links are not worth the time that a higher level takes.
@@ -570,7 +558,7 @@ fn capabilities(settings: &MeshSettings) -> Capabilities {
     }
 }
 
-fn setup(me: NodeId, settings: MeshSettings) -> Setup {
+fn setup(me: NodeId, mesh: Option<NodeId>, settings: MeshSettings) -> Setup {
     let mut seed = [0; 8];
     // Without randomness the seed only makes choices predictable; the id differs from node to node.
     if getrandom::fill(&mut seed).is_err() {
@@ -578,6 +566,8 @@ fn setup(me: NodeId, settings: MeshSettings) -> Setup {
     }
     Setup {
         id: me,
+        mesh,
+        verify: crate::identity::verify,
         capabilities: capabilities(&settings),
         profile: settings.profile,
         policy: settings.policy,

@@ -170,9 +170,7 @@ impl Node {
         let plan = opened.context.plan.clone();
         let (run, begun) = begin(journal, &opened, reach)?;
         let reaching = reach.map(|reach| reach::reaching(reach, &run, &opened));
-        if let Some(reach) = reach {
-            reach.recover(&opened.context.store, &run)?;
-        }
+        let signed = reach::recovered(reach, &opened.context.store, &run)?;
         let journalled = reach::journalled(journal, &run, events);
         // A solo run's tasks go nowhere.
         let events = match reach {
@@ -183,6 +181,7 @@ impl Node {
         let mut told = Told {
             instances: vec![None; plan.tasks.len()],
             warnings,
+            signed,
             ..Told::default()
         };
         let (mut status, exported, ending) = std::thread::scope(|scope| {

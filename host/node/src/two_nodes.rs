@@ -225,5 +225,6 @@ fn offer(needs: Requirements, attempt: u32) -> Offer {
         needs: Arc::new(needs),
         min_memory_mb: 0,
         lease_ms: 60_000,
+        mesh: None,
     }
 }

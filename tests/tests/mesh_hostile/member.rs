@@ -164,6 +164,7 @@ async fn lies(pair: &mut Pair) {
         needs: Arc::new(announced(&manifest)),
         min_memory_mb: 0,
         lease_ms: 600_000,
+        mesh: None,
     };
     let message = Message::ToExecutor(ToExecutor::Offer(Box::new(offer)));
     pair.say(&[said(&message), bundle_word(0)].concat()).await;

@@ -16,14 +16,6 @@ pub(crate) struct HistoryArgs {
 }
 
 #[derive(Debug, Args)]
-pub(crate) struct ReportArgs {
-    /// A run, or how its name begins [default: one that goes on, else the last]
-    pub(crate) run: Option<String>,
-    #[command(flatten)]
-    pub(crate) output: OutputArgs,
-}
-
-#[derive(Debug, Args)]
 pub(crate) struct StatusArgs {
     /// A run, or how its name begins [default: one that goes on, else the last]
     pub(crate) run: Option<String>,

@@ -23,6 +23,7 @@ mod pages;
 mod past;
 mod peers;
 mod plan;
+mod receipts;
 mod report;
 mod run;
 mod status;
@@ -122,6 +123,7 @@ pub(crate) fn dispatch(context: &Context, command: Command) -> Outcome {
         Command::Explain(args) => explain::explain(context, &args),
         Command::History(args) => history::history(context, &args),
         Command::Report(args) => report::report(context, &args),
+        Command::Replay(args) => receipts::replay(context, &args),
         Command::Cache(CacheCommand::Stats { .. }) => cache::stats(context),
         Command::Cache(CacheCommand::Gc { max, .. }) => cache::gc(context, max.as_deref()),
         Command::Cache(CacheCommand::Why(args)) => cache::why(context, &args),

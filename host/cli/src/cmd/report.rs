@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use sykli_node::journal::Noted;
 use sykli_node::views::TaskView;
 
-use super::{Context, past};
+use super::{Context, past, receipts};
 use crate::args::ReportArgs;
 use crate::error::{Exit, Outcome};
 use crate::render::past::{ReportDoc, ReportTask};
@@ -15,6 +15,9 @@ use crate::render::{self, convert, past_text, views};
 pub(crate) fn report(context: &Context, args: &ReportArgs) -> Outcome {
     let journal = past::journal(context)?;
     let run = past::chosen(context, &journal, args.run.as_deref())?;
+    if args.receipts {
+        return receipts::export(context, &journal, &run, args);
+    }
     let mut steps: BTreeMap<String, Vec<Noted>> = past::by_label(journal.steps(&run.id, None))
         .into_iter()
         .collect();

@@ -2,7 +2,7 @@
 //!
 //! `json.rs` names the documents, `convert.rs` fills them from the node's reports, `text.rs`, `graph_line.rs`,
 //! `board.rs`, `live.rs` and `graph.rs` turn documents into text; `past.rs`, `views.rs` and `past_text.rs` do the same for
-//! past runs, `reasons.rs` knows why a task went where, `qr.rs` draws a line as a code, `when.rs` shows wall time,
+//! past runs, `receipts.rs` for what was signed, `reasons.rs` knows why a task went where, `qr.rs` draws a line as a code, `when.rs` shows wall time,
 //! `diagnose.rs` shows errors, `escape.rs` keeps guests from driving the terminal.
 //! Nothing here starts work or decides an exit code.
 
@@ -18,6 +18,7 @@ pub(crate) mod past;
 pub(crate) mod past_text;
 pub(crate) mod qr;
 pub(crate) mod reasons;
+pub(crate) mod receipts;
 #[cfg(test)]
 mod schema;
 pub(crate) mod term;

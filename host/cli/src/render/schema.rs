@@ -6,7 +6,7 @@ use std::path::Path;
 use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
 
-use super::{json, past};
+use super::{json, past, receipts};
 use sykli_node::control::api;
 
 fn check<T: JsonSchema>(name: &str, wrong: &mut Vec<String>) {
@@ -71,6 +71,9 @@ fn the_published_schemas_are_those_of_the_types() {
     check::<json::mesh::PeerListsDoc>("peer-lists", &mut wrong);
     check::<past::HistoryDoc>("history", &mut wrong);
     check::<past::ReportDoc>("report", &mut wrong);
+    check::<receipts::ReceiptsDoc>("receipts", &mut wrong);
+    check::<receipts::ReceiptDoc>("receipt", &mut wrong);
+    check::<receipts::ReplayDoc>("replay", &mut wrong);
     check::<past::StatusDoc>("status", &mut wrong);
     check::<past::TaskDoc>("task", &mut wrong);
     check::<past::LogsDoc>("logs", &mut wrong);

@@ -24,12 +24,14 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use crate::consent::meter::Meter;
-use crate::consent::{Claim, Forget, LostWhy, Offence, Offer, Record, ToExecutor, ToOwner};
+use crate::consent::{Forget, LostWhy, Offence, Offer, Record, ToExecutor, ToOwner};
 use crate::id::{Digest, LeaseKey, NodeId};
 use crate::machine::{Action, Desk, Event, Token, faulty};
 use crate::policy::{self, Reason};
 use crate::profile::Stealing;
+use crate::receipt::SignedClaim;
 use crate::time::Tick;
+use answer::{fetch_ms, lease_ms};
 use seek::Seek;
 
 /// Results that wait for their owners.
@@ -42,9 +44,6 @@ pub const MAX_HELD_BLOBS: usize = 8192;
 const WORDS_PER_LEASE: u64 = 4;
 /// The least time between two progress messages of a guest, in milliseconds.
 const MIN_WORD_MS: u64 = 1_000;
-const MINUTE_MS: u64 = 60_000;
-/// The longest that a bundle is waited for in one go, in milliseconds, whatever its size is said to be.
-const MAX_FETCH_MS: u64 = 6 * 3_600_000;
 /// How long an owner that is back has to name a lease whose bundle is not here, beyond the way there and back.
 const NAMED_MS: u64 = 10_000;
 
@@ -60,9 +59,9 @@ enum State {
     /// The guest runs.
     Running { begun: bool },
     /// Its result is being made durable.
-    Recording(Token, Box<Claim>),
+    Recording(Token, Box<SignedClaim>),
     /// Its result waits for its owner.
-    Outbox(Box<Claim>),
+    Outbox(Box<SignedClaim>),
 }
 
 #[derive(Debug)]
@@ -96,7 +95,7 @@ pub struct Executor {
 
 impl Executor {
     /// An executor with results that its owners had not acknowledged when it ended.
-    pub(crate) fn new(outbox: Vec<(NodeId, LeaseKey, Box<Claim>)>) -> Executor {
+    pub(crate) fn new(outbox: Vec<(NodeId, LeaseKey, Box<SignedClaim>)>) -> Executor {
         let mut executor = Executor::default();
         for (owner, key, claim) in outbox {
             let job = Job {
@@ -426,7 +425,7 @@ impl Executor {
         }
     }
 
-    fn ended(&mut self, desk: &mut Desk<'_>, id: Id, outcome: Result<Box<Claim>, LostWhy>) {
+    fn ended(&mut self, desk: &mut Desk<'_>, id: Id, outcome: Result<Box<SignedClaim>, LostWhy>) {
         let running = self
             .jobs
             .get(&id)
@@ -568,19 +567,4 @@ impl Executor {
         assert_eq!(self.deadlines.len(), self.jobs.len(), "deadlines");
         assert!(self.held.len() <= MAX_HELD_BLOBS, "blobs");
     }
-}
-
-/// How long a bundle may take, in milliseconds: as long as a lease runs without a word, or as the link is expected to.
-fn fetch_ms(desk: &Desk<'_>, owner: NodeId, offer: &Offer, have: &[u8]) -> u64 {
-    let missing = offer.needs.missing_bytes(|index, _| have.contains(&index));
-    let transfer = policy::transfer_ms(missing, &desk.link(owner)).saturating_mul(4);
-    lease_ms(desk, offer).max(transfer.min(MAX_FETCH_MS))
-}
-
-/// How long an offer's lease runs without a word: the owner's measure, within reason.
-fn lease_ms(desk: &Desk<'_>, offer: &Offer) -> u64 {
-    let own = desk.setup.profile.lease_ms();
-    offer
-        .lease_ms
-        .clamp(MINUTE_MS.min(own), own.saturating_mul(20))
 }

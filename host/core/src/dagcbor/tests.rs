@@ -1,6 +1,8 @@
 //! The reader takes the one canonical form and nothing else; an independent implementation of DAG-CBOR agrees.
 #![allow(clippy::unwrap_used)]
 
+pub(crate) mod golden;
+
 use super::{CodecError, Reader, Writer};
 
 /// The bytes of an annotated hexdump: hex digits up to `#`, line by line.

@@ -56,6 +56,9 @@ pub fn check_restored(ledger: &[u8]) {
             Ok(Record::Offered { key, .. } | Record::Committed { key, .. }) => {
                 unfinished.insert(key.run);
             }
+            Ok(Record::Reserved { run, .. }) => {
+                unfinished.insert(run);
+            }
             Err(_) => {}
         }
     }
@@ -141,6 +144,9 @@ fn capabilities(kind: ProfileKind) -> Capabilities {
 fn setup(kind: ProfileKind, mode: ConsentMode) -> Setup {
     Setup {
         id: NodeId([0xff; 32]),
+        mesh: None,
+        // What is signed is looked at elsewhere: here as much as possible is to be believed.
+        verify: |_, _, _, _| true,
         capabilities: capabilities(kind),
         profile: Profile::of(kind),
         policy: Policy {
@@ -229,6 +235,7 @@ impl<'a> World<'a> {
                 Mode::Mesh
             },
             spent: Vec::new(),
+            fence: Attempt::FIRST,
         };
         let mut world = World {
             tape,
@@ -270,7 +277,7 @@ impl<'a> World<'a> {
             Action::TakeBundle { owner, offer, .. } => {
                 self.foreign.push_back((owner, offer, false));
             }
-            Action::StartForeign { owner, offer } => self.foreign.push_back((owner, offer, true)),
+            Action::StartForeign { owner, offer, .. } => self.foreign.push_back((owner, offer, true)),
             Action::DropForeign { owner, key } => {
                 self.foreign
                     .retain(|(whose, offer, _)| (*whose, &offer.key) != (owner, &key));
@@ -405,6 +412,7 @@ impl<'a> World<'a> {
                 needs: needs(number & 8 == 0),
                 min_memory_mb: 0,
                 lease_ms: 60_000,
+                mesh: None,
             })),
             1 => ToExecutor::NoWork { retry_ms: 1_000 },
             2 => ToExecutor::Withdraw { key },

@@ -6,12 +6,13 @@
 use std::sync::Arc;
 
 use crate::consent::{
-    Beacon, Capabilities, Claim, Forget, LostWhy, Message, Offence, Offer, Piece, Record, Spent,
+    Beacon, Capabilities, Forget, LostWhy, Message, Offence, Offer, Piece, Record, Spent,
 };
 use crate::expand::Plan;
 use crate::id::{Attempt, Digest, LeaseKey, NodeId, RunId, TaskId};
 use crate::policy::{HostState, Reason, Requirements};
 use crate::profile::Link;
+use crate::receipt::{Contradiction, SignedClaim};
 use crate::run::{self, Failure, RunOptions, Verdict};
 
 /// How far a run reaches.
@@ -202,7 +203,7 @@ pub enum Event {
         /// Which.
         key: LeaseKey,
         /// What it came to.
-        outcome: Result<Box<Claim>, LostWhy>,
+        outcome: Result<Box<SignedClaim>, LostWhy>,
     },
     /// Executor: the person who was asked has answered.
     Decided {
@@ -295,6 +296,8 @@ pub enum Action {
         /// For what.
         offence: Offence,
     },
+    /// Owner: keep a proof of what a peer did; it is expelled for that, too.
+    KeepProof(Box<Contradiction>),
     /// Owner: send the bundle of an accepted lease, less what the peer has; go on where it stopped.
     SendBundle {
         /// To whom.
@@ -358,7 +361,7 @@ pub enum Action {
         /// Which.
         key: LeaseKey,
         /// What it claims.
-        claim: Box<Claim>,
+        claim: Box<SignedClaim>,
         /// What came in a message.
         piece: Piece,
         /// The most compressed bytes that may flow.

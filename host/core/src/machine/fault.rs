@@ -31,6 +31,8 @@ pub enum Fault {
     CommitTwice,
     /// Owner: what a claim says of node, task and nonce is not looked at.
     ClaimUnchecked,
+    /// Owner: whether its executor signed a claim is not looked at.
+    SignatureUnchecked,
     /// Owner: two different claims for one lease are no offence.
     EquivocationIgnored,
     /// Owner: a peer that lost or declined a task is offered it again at once.
@@ -84,6 +86,7 @@ impl Fault {
         Fault::SameAttempt,
         Fault::CommitTwice,
         Fault::ClaimUnchecked,
+        Fault::SignatureUnchecked,
         Fault::EquivocationIgnored,
         Fault::NoCoolDown,
         Fault::NoMoveLimit,

@@ -5,6 +5,7 @@
 
 mod declines;
 mod pair;
+mod receipts;
 mod reconnect;
 mod waits;
 
@@ -15,6 +16,7 @@ use crate::id::TaskId;
 use crate::machine::{Event, StepKind};
 use crate::policy::ConsentMode;
 use crate::run::SettledKind;
+use crate::sim::sign;
 
 /// The six messages of the diagram, with what is durable and done between them.
 const ONE_TASKS_WAY: [&str; 13] = [
@@ -276,7 +278,8 @@ fn a_result_of_what_no_bundle_was_sent_of_is_an_offence() {
     });
     pair.release("deliver");
     pair.lines();
-    let (peer, claim) = (pair::id(EXECUTOR), Box::new(pair::claim(&offer.unwrap())));
+    let (peer, offer) = (pair::id(EXECUTOR), offer.unwrap());
+    let claim = sign::sealed_in(offer.mesh, peer, &offer.key, pair::claim(&offer));
     let message = Message::ToOwner(ToOwner::Completed {
         key: key(1, 1),
         claim,

@@ -3,12 +3,13 @@
 
 use std::fmt;
 
-use super::codec::{FormatError, read_head, read_list, read_node, write_head};
-use super::signed::{Payload, Signed};
 use super::{MAX_CHAIN, MAX_LIFE_S};
 use crate::dagcbor::{Reader, Writer};
 use crate::id::NodeId;
 use crate::profile::ProfileKind;
+use crate::signed::{
+    FormatError, Payload, Signed, expected, read_head, read_list, read_node, write_head,
+};
 
 /// What a node may be in its mesh.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -225,7 +226,7 @@ impl Chain {
         let at = input.at();
         let len = read_list(input, "certificates of a chain", MAX_CHAIN)?;
         if len == 0 {
-            return Err(super::codec::expected(at, "a chain of certificates"));
+            return Err(expected(at, "a chain of certificates"));
         }
         let leaf = Signed::read(input)?;
         let issuer = if len == 1 {

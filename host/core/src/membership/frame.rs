@@ -5,16 +5,15 @@ use std::fmt;
 
 use super::MAX_FRAME_BYTES;
 use super::certificate::Chain;
-use super::codec::{
-    FormatError, expected, read_bytes16, read_capabilities, read_version, write_capabilities,
-    write_head, write_optional,
-};
+use super::codec::{read_capabilities, write_capabilities};
 use super::refusal::Refusal;
 use super::revocations::Revocations;
-use super::signed::Signed;
 use super::ticket::Secret;
 use crate::consent::Capabilities;
 use crate::dagcbor::{Reader, Writer};
+use crate::signed::{
+    FormatError, Signed, expected, read_bytes16, read_version, write_head, write_optional,
+};
 
 /// A process of a node: drawn at random when it starts. Two at once with one identity are a cloned identity.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

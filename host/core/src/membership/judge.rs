@@ -7,11 +7,11 @@ use super::certificate::{Certificate, Chain};
 use super::frame::Hello;
 use super::refusal::Refusal;
 use super::revocations::Revocations;
-use super::signed::{Signed, Verify};
 use super::{MAX_LIFE_S, SKEW_S};
 use crate::consent::Capabilities;
 use crate::id::NodeId;
 use crate::profile::{Profile, ProfileKind};
+use crate::signed::{Signed, Verify};
 
 /// What the judging node knows.
 #[derive(Clone, Copy, Debug)]

@@ -1,7 +1,7 @@
 //! Why a node is not let in: what the one says and the other hears, and what a person reads. Codes and numbers are public
 //! and never used for something else. Called by the judge and the node's gate.
 
-use super::codec::FormatError;
+use crate::signed::FormatError;
 
 /// Why a node is not let in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]

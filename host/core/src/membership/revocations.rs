@@ -3,11 +3,12 @@
 
 use std::collections::BTreeSet;
 
-use super::codec::{FormatError, read_head, read_list, read_node, write_head};
-use super::signed::Payload;
-use super::{MAX_REVOKED, SIGNATURE_BYTES};
+use super::MAX_REVOKED;
 use crate::dagcbor::{CodecError, Reader, Writer};
 use crate::id::NodeId;
+use crate::signed::{
+    FormatError, Payload, SIGNATURE_BYTES, read_head, read_list, read_node, write_head,
+};
 
 /// A list of revocations.
 #[derive(Clone, Debug, PartialEq, Eq)]

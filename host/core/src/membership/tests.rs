@@ -37,7 +37,7 @@ fn verify(signer: NodeId, domain: &[u8], bytes: &[u8], given: &[u8]) -> bool {
     signature(signer, domain, bytes) == given
 }
 
-fn sign<T: super::signed::Payload>(signer: NodeId, value: T) -> Signed<T> {
+fn sign<T: crate::signed::Payload>(signer: NodeId, value: T) -> Signed<T> {
     Signed::new(value, |domain, bytes| signature(signer, domain, bytes))
 }
 

@@ -5,10 +5,10 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use super::codec::{FormatError, read_bytes16, read_list, read_node};
 use super::{MAX_ADDRESS_BYTES, MAX_ADDRESSES, SKEW_S, base32};
 use crate::dagcbor::{Reader, Writer};
 use crate::id::{Digest, NodeId};
+use crate::signed::{FormatError, read_bytes16, read_list, read_node};
 
 /// What a ticket's text begins with; the digit is its version.
 const PREFIX: &str = "sykli1";

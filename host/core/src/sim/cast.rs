@@ -10,6 +10,7 @@ use std::sync::Arc;
 use super::clock::log_uniform;
 use super::liar::LiarKind;
 use super::scenario::Scenario;
+use super::sign;
 use crate::consent::Capabilities;
 use crate::expand::{self, Listing, Plan};
 use crate::id::{Digest, NodeId, RunId, TaskId};
@@ -280,6 +281,8 @@ fn part(
     };
     let setup = Setup {
         id: node_id(index),
+        mesh: Some(sign::MESH),
+        verify: sign::verify,
         capabilities,
         profile,
         policy: policy(scenario, plain, rng),

@@ -20,6 +20,7 @@ use crate::consent::{Claim, Message, Record};
 use crate::id::{LeaseKey, NodeId, RunId, TaskId};
 use crate::machine::{Action, Event};
 use crate::run::{self, SettledKind};
+use crate::sim::sign;
 
 /// What must always hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -40,7 +41,7 @@ pub enum Invariant {
     DurableBeforeTold,
     /// A result is forgotten once its owner has it, or does not want it.
     KeptUntilAcked,
-    /// An accepted result is of that task, lease and node.
+    /// An accepted result is of that task, lease and node, and signed by it.
     RightClaim,
     /// A task with effects takes its current attempt's result only.
     CurrentAttempt,
@@ -228,6 +229,9 @@ impl Check {
                 }
                 self.leases.expelled[node].insert(*peer);
                 self.expelled(node, *peer);
+            }
+            Action::KeepProof(proof) if !proof.holds(&sign::verify) => {
+                self.object(Some(node), Invariant::RightClaim, format!("{proof:?}"));
             }
             Action::StartForeign { owner, offer, .. } => {
                 self.guest_begins(node, *owner, &offer.key)

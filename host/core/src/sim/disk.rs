@@ -5,9 +5,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::consent::{Claim, Forget, Record, Spent};
+use crate::consent::{Forget, Record, Spent};
 use crate::id::{Attempt, LeaseKey, NodeId, RunId, TaskId};
 use crate::machine::Token;
+use crate::receipt::SignedClaim;
 use crate::rng::Rng;
 
 /// A write under way.
@@ -26,8 +27,8 @@ pub(super) struct Disk {
     offered: BTreeMap<LeaseKey, Option<(NodeId, u64)>>,
     /// Numbers of attempts that may have been used.
     reserved: BTreeMap<RunId, Attempt>,
-    committed: BTreeMap<(RunId, TaskId), Box<Claim>>,
-    finished: BTreeMap<(NodeId, LeaseKey), Box<Claim>>,
+    committed: BTreeMap<(RunId, TaskId), Box<SignedClaim>>,
+    finished: BTreeMap<(NodeId, LeaseKey), Box<SignedClaim>>,
     /// Tasks whose attempt on this machine passed.
     results: BTreeSet<(RunId, TaskId)>,
     writes: BTreeMap<u64, Write>,
@@ -138,7 +139,7 @@ impl Disk {
     }
 
     /// Whether a task's result is here, and failed where it did.
-    pub(super) fn knows(&self, run: &RunId, task: TaskId) -> Option<Option<&Claim>> {
+    pub(super) fn knows(&self, run: &RunId, task: TaskId) -> Option<Option<&SignedClaim>> {
         let of = (run.clone(), task);
         match self.committed.get(&of) {
             Some(claim) => Some(Some(claim)),
@@ -173,7 +174,7 @@ impl Disk {
     }
 
     /// Results that wait for their owners.
-    pub(super) fn outbox(&self) -> Vec<(NodeId, LeaseKey, Box<Claim>)> {
+    pub(super) fn outbox(&self) -> Vec<(NodeId, LeaseKey, Box<SignedClaim>)> {
         let each = self.finished.iter();
         each.map(|((owner, key), claim)| (*owner, key.clone(), claim.clone()))
             .collect()

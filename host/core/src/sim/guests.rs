@@ -7,10 +7,12 @@ use std::sync::Arc;
 
 use super::cast::Truth;
 use super::hands::failure;
+use super::sign;
 use super::world::{Ev, World};
 use crate::consent::{Claim, LostWhy, Offer, RemoteOutcome};
 use crate::id::{Attempt, Digest, NodeId, RunId, TaskId};
 use crate::machine::Event;
+use crate::receipt::SignedClaim;
 use crate::run::Verdict;
 
 /// A running guest tells how far it is each so many milliseconds.
@@ -208,7 +210,7 @@ impl World {
         offer: &Offer,
         fate: Fate,
         wall_ms: u64,
-    ) -> Result<Box<Claim>, LostWhy> {
+    ) -> Result<Box<SignedClaim>, LostWhy> {
         let outcome = match fate {
             Fate::Passes => RemoteOutcome::Passed,
             Fate::Fails => {
@@ -231,7 +233,7 @@ impl World {
         self.nodes[node]
             .hands
             .keep_outputs(owner, key.clone(), output_bytes);
-        Ok(Box::new(Claim {
+        let claim = Claim {
             executor: self.cast.id(node),
             task_digest: offer.needs.digest,
             nonce: offer.nonce,
@@ -242,7 +244,8 @@ impl World {
             wall_ms,
             stdout: Digest::of(b""),
             stderr: Digest::of(b""),
-        }))
+        };
+        Ok(sign::sealed(key, claim))
     }
 
     pub(super) fn cancel_own(&mut self, node: usize, run: &RunId, task: TaskId, attempt: Attempt) {

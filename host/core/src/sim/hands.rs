@@ -84,6 +84,9 @@ impl World {
                 self.note(node, None, || format!("expels {peer}"));
                 self.expel(node, peer);
             }
+            Action::KeepProof(proof) => self.note(node, None, || {
+                format!("keeps a proof against {}", proof.executor())
+            }),
             Action::SendBundle {
                 peer,
                 key,

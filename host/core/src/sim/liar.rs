@@ -10,7 +10,9 @@ use crate::consent::{
 };
 use crate::id::{Attempt, Digest, LeaseKey, NodeId, RunId, TaskId};
 use crate::policy::{Reason, Requirements};
+use crate::receipt::SignedClaim;
 use crate::rng::Rng;
+use crate::sim::sign;
 
 /// What a liar does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -27,6 +29,10 @@ pub(super) enum LiarKind {
     OtherNonce,
     /// Completes in another's name.
     OtherName,
+    /// Completes with what it did not sign: nothing, another's signature, one of other bytes.
+    Forges,
+    /// Completes with its receipt of another lease.
+    OtherLease,
     /// Two different results for one lease.
     TwoFaced,
     /// Results for leases that it never had.
@@ -51,13 +57,15 @@ pub(super) enum LiarKind {
     Loses,
 }
 
-const KINDS: [LiarKind; 17] = [
+const KINDS: [LiarKind; 19] = [
     LiarKind::Silent,
     LiarKind::Stalls,
     LiarKind::Beats,
     LiarKind::OtherTask,
     LiarKind::OtherNonce,
     LiarKind::OtherName,
+    LiarKind::Forges,
+    LiarKind::OtherLease,
     LiarKind::TwoFaced,
     LiarKind::NeverGranted,
     LiarKind::Replays,
@@ -185,15 +193,16 @@ impl Liar {
             LiarKind::NeverGranted => {
                 self.told += 20;
                 let (owner, key) = self.a_key(to);
-                let claim = Box::new(self.claim(Digest::of(b"?"), 1));
+                let claim = sign::sealed(&key, self.claim(Digest::of(b"?"), 1));
                 vec![self.say(owner, 0, completed(key, claim))]
             }
             LiarKind::Replays => {
                 self.told += 1;
                 let replayed = self.offers.first().cloned();
                 let again = replayed.map(|(owner, offer)| {
-                    let claim = Box::new(self.claim(offer.needs.digest, offer.nonce));
                     let key = offer.key;
+                    let claim = self.claim(offer.needs.digest, offer.nonce);
+                    let claim = sign::sealed(&key, claim);
                     self.say(owner, 0, completed(key, claim))
                 });
                 again.into_iter().chain([self.say(to, 0, idle)]).collect()
@@ -309,7 +318,7 @@ impl Liar {
         let mut lies = vec![self.say(owner, 0, accept)];
         for (n, claim) in self.claims(owner, offer).into_iter().enumerate() {
             let key = key.clone();
-            let claim = Box::new(claim);
+            let claim = self.signed(owner, &key, claim);
             lies.push(self.say(owner, 2 + n as u64, completed(key, claim)));
         }
         lies
@@ -342,6 +351,30 @@ impl Liar {
             }
         }
         claims
+    }
+
+    /// What it claims, signed; by those who lie about that, not as it should be.
+    fn signed(&mut self, owner: NodeId, key: &LeaseKey, claim: Claim) -> Box<SignedClaim> {
+        match self.kind {
+            LiarKind::OtherLease => {
+                let attempt = key.attempt.next();
+                let other = LeaseKey {
+                    attempt,
+                    ..key.clone()
+                };
+                sign::sealed(&other, claim)
+            }
+            LiarKind::Forges => match self.rng.below(3) {
+                0 => Box::new(SignedClaim { claim, seal: None }),
+                1 => sign::sealed_by(owner, key, claim),
+                _ => {
+                    let mut signed = sign::sealed(key, claim);
+                    signed.claim.output = Digest::of(b"another");
+                    signed
+                }
+            },
+            _ => sign::sealed(key, claim),
+        }
     }
 
     /// Looks right, and is made up.
@@ -401,6 +434,7 @@ impl Liar {
             needs: Arc::new(needs),
             min_memory_mb: 0,
             lease_ms: [1, 60_000, u64::MAX][self.rng.below(3) as usize],
+            mesh: Some(sign::MESH),
         };
         let mut lies = vec![order(0, ToExecutor::Offer(Box::new(offer)))];
         match self.rng.below(5) {
@@ -414,7 +448,7 @@ impl Liar {
     }
 }
 
-fn completed(key: LeaseKey, claim: Box<Claim>) -> ToOwner {
+fn completed(key: LeaseKey, claim: Box<SignedClaim>) -> ToOwner {
     ToOwner::Completed {
         key,
         claim,

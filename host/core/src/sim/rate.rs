@@ -3,7 +3,7 @@
 //!
 //! Measures nothing itself: its caller has the clock. Called by the driver's `--rate`.
 
-use super::scale;
+use super::{scale, sign};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
@@ -171,7 +171,7 @@ fn promise(peer: NodeId, offer: &Offer, events: &mut VecDeque<Event>) {
         ToOwner::Started { key: key() },
         ToOwner::Completed {
             key: key(),
-            claim: Box::new(claim),
+            claim: sign::sealed(&offer.key, claim),
             outputs: Piece::default(),
         },
     ];

@@ -12,7 +12,7 @@ use super::cast::{Cast, Part, Script, Truth, expanded, node_id, profile};
 use super::clock::exponential;
 use super::scenario::{Meeting, Scenario, Span};
 use super::world::World;
-use super::{Report, Setting};
+use super::{Report, Setting, sign};
 use crate::consent::Capabilities;
 use crate::id::{Digest, RunId};
 use crate::machine::{Mode, Setup};
@@ -130,6 +130,8 @@ pub(super) fn part(index: usize, rng: &mut Rng) -> Part {
     Part {
         setup: Setup {
             id: node_id(index),
+            mesh: Some(sign::MESH),
+            verify: sign::verify,
             capabilities,
             profile,
             policy,

@@ -122,8 +122,8 @@ impl Tape {
 
     pub(super) fn action(&mut self, at: u64, node: usize, action: &Action) {
         use Action::{
-            Ask, Dial, DropForeign, Expel, FetchOutputs, Forget as Drop, Heard, Persist, Publish,
-            Run, Send, SendBundle, StartForeign, StopTransfer, TakeBundle, Told, Unask,
+            Ask, Dial, DropForeign, Expel, FetchOutputs, Forget as Drop, Heard, KeepProof, Persist,
+            Publish, Run, Send, SendBundle, StartForeign, StopTransfer, TakeBundle, Told, Unask,
         };
         let (tag, number): (u8, u64) = match action {
             Run { action, .. } => (40, of_run(action)),
@@ -140,6 +140,7 @@ impl Tape {
             Ask { offer, .. } => (51, lease(&offer.key)),
             Unask { key, .. } => (52, lease(key)),
             FetchOutputs { key, cap, .. } => (53, lease(key) ^ cap),
+            KeepProof(proof) => (57, short(&proof.executor())),
             StopTransfer { key, .. } => (54, lease(key)),
             Heard { task, bytes, .. } => (56, u64::from(task.0) ^ bytes.len() as u64),
             Told { task, step, .. } => (55, u64::from(task.0) ^ short(&step.peer)),

@@ -1,18 +1,19 @@
 //! Version 1 of the wire: every kind of message with its keys, and the caps on each part.
 //!
 //! ```text
-//! frame         [1, kind, {key: value, …}]        every key listed here is required
+//! frame         [1, kind, {key: value, …}]        every key listed here is required, but for those with a *
 //!
 //! to an owner                                     to an executor
 //! 0x10 Idle       1 free                          0x20 Offer      1 lease  2 nonce  3 needs
 //! 0x11 Accept     1 lease  2 have                                 4 min_memory_mb  5 lease_ms
+//!                                                                 6 mesh *
 //! 0x12 Decline    1 lease  2 reason               0x21 NoWork     1 retry_ms
 //! 0x13 Pending    1 lease  2 ask_ms               0x22 Withdraw   1 lease
 //! 0x14 Started    1 lease                         0x23 Cancel     1 lease
 //! 0x15 Progress   1 lease  2 done  3 total        0x24 Acked      1 lease
 //!                 4 message                       0x25 Settled    1 lease
-//! 0x16 Completed  1 lease  2 claim  3 of          0x26 Resume     1 [lease, …]
-//!                 4 bytes                         0x27 Bundle     1 lease  2 at  3 of  4 bytes
+//! 0x16 Completed  1 lease  2 claim  3 seal *      0x26 Resume     1 [lease, …]
+//!                 4 of  5 bytes                   0x27 Bundle     1 lease  2 at  3 of  4 bytes
 //! 0x17 Lost       1 lease  2 why
 //! 0x18 Output     1 lease  2 stderr  3 bytes
 //! 0x19 Outputs    1 lease  2 at  3 of  4 bytes
@@ -22,12 +23,13 @@
 //! 0x31 Capabilities  1 name  2 profile  3 tick_ms  4 stealing  5 artifacts  6 hidden  7 labels  8 memory_mb  9 engine
 //!
 //! at rest only: in the journal, never in a message
-//! 0x40 Offered    1 lease  2 peer  3 nonce        0x42 Finished   1 owner  2 lease  3 claim
-//! 0x41 Committed  1 lease  2 claim                0x43 Claim      the claim's own keys
-//! 0x44 Reserved   1 run  2 below
+//! 0x40 Offered    1 lease  2 peer  3 nonce        0x42 Finished   1 owner  2 lease  3 claim  4 seal *
+//! 0x41 Committed  1 lease  2 claim  3 seal *      0x44 Reserved   1 run  2 below
 //!
 //! lease      [run, task, attempt]
-//! claim      {1 executor  2 task_digest  3 nonce  4 outcome  5 output  6 output_bytes  7 fuel  8 wall_ms}
+//! claim      {1 executor  2 task_digest  3 nonce  4 outcome  5 output  6 output_bytes  7 fuel  8 wall_ms  9 stdout
+//!             10 stderr}
+//! seal       {1 engine  2 at_s  3 signature}       what makes the claim a receipt (`crate::receipt`)
 //! outcome    [0] passed | [1, code, message] failed
 //! needs      {1 digest  2 label  3 labels  4 memory_mb  5 fuel  6 timeout_ms  7 estimate_ms  8 component_bytes
 //!             9 input_bytes  10 output_bytes  11 blobs  12 imports  13 grants  14 engine or null  15 pure  16 secret
@@ -40,6 +42,8 @@
 //! reason, why, profile, stealing                  codes: `reason.rs`, `to_owner.rs`, `status.rs`
 //! ```
 //!
+//! `*`: older nodes do not say it; an owner that belongs to no mesh does not, either. A claim without a seal is nobody's, and no owner takes it.
+//!
 //! A map may gain keys, an array's length is fixed: what is an array here is never extended.
 //!
 //! Each part of the wire has one file that both writes and reads it, by hand, so that its shape is seen in one place and
@@ -48,7 +52,7 @@
 #[cfg(test)]
 mod annotate;
 #[cfg(test)]
-mod arbitrary;
+pub(crate) mod arbitrary;
 #[cfg(test)]
 mod golden;
 mod input;
@@ -65,13 +69,14 @@ mod tests;
 mod to_executor;
 mod to_owner;
 
-pub use record::{decode_claim, decode_record, encode_claim, encode_record};
+pub use record::{decode_record, encode_record};
 
 use super::WireError;
 use crate::consent::{
     MAX_ACQUAINTANCES, MAX_NAMED_BLOBS, MAX_OUTPUT_BYTES, MAX_PIECE_BYTES, MAX_RESUMED, Message,
 };
 use crate::id::MAX_RUN_ID_BYTES;
+use crate::signed::SIGNATURE_BYTES;
 
 /// The number of this version.
 pub const VERSION: u64 = 1;
@@ -177,6 +182,7 @@ const ADDRESS: Text = Text::bytes("an address", MAX_NAME_BYTES);
 const ACQUAINTANCES: List = List::of("addresses", MAX_ACQUAINTANCES);
 const OUTPUT_BYTES: List = List::of("bytes of output", MAX_OUTPUT_BYTES);
 const PIECE_BYTES: List = List::of("bytes of a piece", MAX_PIECE_BYTES);
+const SIGNATURE: List = List::of("bytes of a signature", SIGNATURE_BYTES);
 const RESUMED: List = List::of("leases", MAX_RESUMED);
 
 /// Whether a frame held fields that are not known here.

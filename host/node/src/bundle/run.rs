@@ -11,19 +11,14 @@ use std::time::Duration;
 
 use sykli_core::glob::Pattern;
 use sykli_core::manifest::{Manifest, SEMANTICS_VERSION};
-use sykli_runtime::vfs::MemDir;
-use sykli_runtime::{
-    Access, CancelToken, Component, Grant, Inputs, Mount, Observer, Outcome, Sandbox, Source,
-    Status, TaskInfo,
-};
+use sykli_runtime::{CancelToken, Component, Grant, Observer, Outcome, Sandbox, Status};
 
+use super::BundleError;
 use super::read::{self, Sink};
-use super::{Bundle, BundleError};
 use crate::exec::{ExecOutput, ExecReport, Watch};
 use crate::interrupt::Interrupt;
 use crate::materialise::{Output, Protected, materialise};
 use crate::node::{Node, NodeError};
-use crate::prepare::overlay::Overlay;
 use crate::run::failure::{self, Asker};
 use crate::run::outputs;
 use crate::store::{InputFaults, Store};
@@ -73,7 +68,8 @@ impl Node {
         let grant = grant(request, manifest)?;
         let component = self.component(store, request, manifest)?;
         let faults = InputFaults::default();
-        let inputs = inputs(store, &bundle, &faults)?;
+        let inputs = worker::stage::of_manifest(store, &bundle.task, manifest, &faults);
+        let inputs = inputs.map_err(BundleError::Missing)?;
         let cancel = CancelToken::default();
         let to_cancel = cancel.clone();
         let _listening = interrupt.listen(move |_| to_cancel.cancel());
@@ -136,46 +132,6 @@ fn grant(request: &BundleRun, manifest: &Manifest) -> Result<Grant, NodeError> {
         clock: manifest.grants.clock,
         random: manifest.grants.random,
         net: rules.collect::<Result<Vec<_>, sykli_runtime::NetRuleError>>()?,
-    })
-}
-
-fn inputs(store: &Store, bundle: &Bundle, faults: &InputFaults) -> Result<Inputs, NodeError> {
-    let manifest = &bundle.manifest;
-    let mut dir = Overlay::default();
-    for (prefix, digest) in &manifest.inputs {
-        let tree = store.tree(digest).ok_or(BundleError::Missing(*digest))?;
-        dir.add(prefix, Arc::new(store.layer(tree, faults)));
-    }
-    let stdin = manifest.stdin.map(|digest| {
-        let size = bundle.blobs.iter().find(|blob| blob.digest == digest);
-        store.source(digest, size.map_or(0, |blob| blob.size), faults)
-    });
-    let mut args = vec![manifest.name.clone()];
-    args.extend(manifest.args.iter().cloned());
-    let mount = |guest_path: &str, dir, access, collect| Mount {
-        guest_path: guest_path.to_owned(),
-        dir,
-        access,
-        collect,
-    };
-    Ok(Inputs {
-        args,
-        env: manifest.env.clone().into_iter().collect(),
-        stdin: stdin.unwrap_or_else(Source::empty),
-        mounts: vec![
-            mount("/in", dir.into_dir(), Access::ReadOnly, false),
-            mount("/out", Arc::new(MemDir::new()), Access::ReadWrite, true),
-            mount("/tmp", Arc::new(MemDir::new()), Access::ReadWrite, false),
-        ],
-        seed: bundle.task.0,
-        task: TaskInfo {
-            name: manifest.name.clone(),
-            params_json: manifest.params.clone(),
-            shard_index: manifest.shard.index,
-            shard_count: manifest.shard.count,
-            attempt: 1,
-            item: manifest.item.clone(),
-        },
     })
 }
 

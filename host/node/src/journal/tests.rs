@@ -3,8 +3,12 @@
 
 use super::*;
 use crate::events::PlannedTask;
+use sykli_core::consent::{Claim, RemoteOutcome};
+use sykli_core::id::{Attempt, Digest, LeaseKey, NodeId, TaskId};
 use sykli_core::machine::{Mode, StepKind};
 use sykli_core::policy::Reason;
+use sykli_core::receipt::{Contradiction, Receipt};
+use sykli_core::signed::Signed;
 
 fn node(name: &str) -> NodeRef {
     NodeRef {
@@ -43,6 +47,7 @@ fn settled(label: &str, outcome: Outcome, on: Option<&str>) -> Settled {
         node: on.map(node),
         stolen: on.is_some(),
         said: None,
+        receipt: None,
     }
 }
 
@@ -96,6 +101,78 @@ fn a_run_elsewhere_is_read_as_it_was_told() {
     assert_eq!((&noted[1].node, noted[1].attempt), (&node("dave"), 2));
     assert!(journal.steps(&run, Some("lint")).is_empty());
     assert_eq!(journal.planned(&run), new_run(Mode::Swarm).tasks);
+}
+
+/// What `dave` signed for the task `number` of a run.
+fn receipt(number: u32, fuel: u64) -> Signed<Receipt> {
+    let receipt = Receipt {
+        mesh: None,
+        key: LeaseKey {
+            run: RunId::new("r").unwrap(),
+            task: TaskId(number),
+            attempt: Attempt(1),
+        },
+        claim: Claim {
+            executor: NodeId([7; 32]),
+            task_digest: Digest([1; 32]),
+            nonce: 1,
+            outcome: RemoteOutcome::Passed,
+            output: Digest([2; 32]),
+            output_bytes: 3,
+            stdout: Digest([4; 32]),
+            stderr: Digest([5; 32]),
+            fuel,
+            wall_ms: 6,
+        },
+        engine: "e".into(),
+        at_s: 7,
+    };
+    Signed::new(receipt, |_, _| [9; 64])
+}
+
+#[test]
+fn receipts_are_kept_with_their_instances() {
+    let temp = tempfile::tempdir().unwrap();
+    let journal = Journal::open(temp.path()).unwrap();
+    let run = journal.begin_run(new_run(Mode::Mesh)).unwrap();
+    let with = |label: &str, receipt: &[u8]| Settled {
+        receipt: Some(receipt.into()),
+        ..settled(label, Outcome::Passed, Some("dave"))
+    };
+    let rows = vec![
+        with("b", &receipt(2, 10).encode()),
+        with("a", &receipt(1, 10).encode()),
+        settled("here", Outcome::Passed, None),
+        with("broken", b"no receipt"),
+    ];
+    journal.settle(&run, rows).wait().unwrap();
+    let kept = journal.receipts(&run);
+    let of: Vec<_> = kept
+        .iter()
+        .map(|one| (one.label.as_str(), one.receipt.claimed().key.task.0))
+        .collect();
+    assert_eq!(of, [("a", 1), ("b", 2)]);
+    assert_eq!(kept[0].receipt, receipt(1, 10));
+    // Gone on with: one is known by now, the other runs here.
+    let rows = vec![
+        settled("a", Outcome::Cached, None),
+        settled("b", Outcome::Passed, None),
+    ];
+    journal.settle(&run, rows).wait().unwrap();
+    let kept = journal.receipts(&run);
+    assert_eq!((kept.len(), kept[0].label.as_str()), (1, "a"));
+    assert_eq!(journal.receipts(&RunId::new("other").unwrap()), []);
+}
+
+#[test]
+fn proofs_are_kept_once() {
+    let temp = tempfile::tempdir().unwrap();
+    let journal = Journal::open(temp.path()).unwrap();
+    let proof = |fuel| Contradiction::between(receipt(1, 10), receipt(1, fuel)).unwrap();
+    for fuel in [11, 12, 11] {
+        journal.keep_proof(&proof(fuel)).wait().unwrap();
+    }
+    assert_eq!(journal.proofs(), [proof(11), proof(12)]);
 }
 
 #[test]

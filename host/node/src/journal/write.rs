@@ -4,6 +4,7 @@
 //! first, so that what follows refers to something. Called by the database's writer thread.
 
 use super::millis;
+use super::receipts;
 use super::steps::{self, NewStep};
 use crate::db::{CommitError, DbFile, Held, Sink};
 use crate::events::{NodeRef, PlannedTask};
@@ -124,6 +125,8 @@ pub struct Settled {
     pub stolen: bool,
     /// The end of what it wrote, where no cached result keeps all of it. Kept of the first 128 of a run.
     pub said: Option<Box<Said>>,
+    /// What that node signed for it, in its one encoding.
+    pub receipt: Option<Box<[u8]>>,
 }
 
 impl Settled {
@@ -139,6 +142,7 @@ impl Settled {
                 .said
                 .as_ref()
                 .map_or(0, |said| said.stdout.len() + said.stderr.len())
+            + self.receipt.as_ref().map_or(0, |receipt| receipt.len())
     }
 }
 
@@ -159,6 +163,7 @@ pub(crate) enum Op {
         run: RunId,
         nodes: Vec<NodeRef>,
     },
+    Proof(Vec<u8>),
     Finish {
         run: RunId,
         passed: bool,
@@ -205,7 +210,7 @@ impl Sink for JournalSink {
                     self.under_way.insert(id.clone(), Arc::clone(run));
                 }
                 Op::Settle { run, settled } => self.limit(run, settled),
-                Op::Steps { .. } | Op::Met { .. } | Op::Finish { .. } => {}
+                Op::Steps { .. } | Op::Met { .. } | Op::Proof(_) | Op::Finish { .. } => {}
             }
         }
         let under_way = &self.under_way;
@@ -259,6 +264,7 @@ fn apply_all(
                     meet(&transaction, *number, nodes)?;
                 }
             }
+            Op::Proof(proof) => receipts::keep_proof(&transaction, proof)?,
             Op::Finish { run, passed, at_ms } => {
                 let Some(number) = numbers.get(run) else {
                     continue;
@@ -383,8 +389,8 @@ fn settle(connection: &Connection, run: i64, settled: &Settled) -> rusqlite::Res
             settled.stolen,
             said(|said| &said.stdout),
             said(|said| &said.stderr),
-        ])
-        .map(|_| ())
+        ])?;
+    receipts::keep(connection, run, settled)
 }
 
 /// Forgets the oldest runs beyond the bounds, a few at a time.
@@ -409,6 +415,7 @@ fn forget_old(connection: &Connection) -> rusqlite::Result<()> {
             "DELETE FROM instances WHERE run = ?1",
             "DELETE FROM steps WHERE run = ?1",
             "DELETE FROM nodes WHERE run = ?1",
+            "DELETE FROM receipts WHERE run = ?1",
             "DELETE FROM runs WHERE seq = ?1",
         ] {
             connection.prepare_cached(sql)?.execute([run])?;

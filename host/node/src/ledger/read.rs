@@ -2,8 +2,9 @@
 //! offered is spent however its record reads. Called by [`super::Ledger`].
 
 use rusqlite::{Connection, OptionalExtension};
-use sykli_core::consent::{Claim, Record, Spent};
+use sykli_core::consent::{Record, Spent};
 use sykli_core::id::{Attempt, LeaseKey, NodeId, RunId, TaskId};
+use sykli_core::receipt::SignedClaim;
 use sykli_core::wire::decode_record;
 
 fn decoded(bytes: &[u8]) -> Option<Record> {
@@ -15,7 +16,7 @@ fn decoded(bytes: &[u8]) -> Option<Record> {
 pub(super) fn outbox(
     connection: &Connection,
     since_ms: i64,
-) -> rusqlite::Result<Vec<(NodeId, LeaseKey, Box<Claim>)>> {
+) -> rusqlite::Result<Vec<(NodeId, LeaseKey, Box<SignedClaim>)>> {
     let mut statement =
         connection.prepare_cached("SELECT record FROM outbox WHERE at_ms >= ?1 ORDER BY seq")?;
     let rows = statement.query_map([since_ms], |row| row.get(0))?;
@@ -55,7 +56,7 @@ pub(super) fn fence(connection: &Connection, run: &RunId) -> rusqlite::Result<At
 pub(super) fn committed(
     connection: &Connection,
     run: &RunId,
-) -> rusqlite::Result<Vec<(LeaseKey, Box<Claim>)>> {
+) -> rusqlite::Result<Vec<(LeaseKey, Box<SignedClaim>)>> {
     let mut statement =
         connection.prepare_cached("SELECT record FROM committed WHERE run = ?1 ORDER BY task")?;
     let rows = statement.query_map([run.as_str()], |row| row.get(0))?;

@@ -8,8 +8,9 @@ use super::*;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::sync::mpsc;
-use sykli_core::consent::RemoteOutcome;
+use sykli_core::consent::{Claim, RemoteOutcome};
 use sykli_core::id::{Attempt, Digest, TaskId};
+use sykli_core::receipt::Seal;
 
 const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 
@@ -31,8 +32,8 @@ fn node(number: u32) -> NodeId {
     NodeId(bytes)
 }
 
-fn claim(nonce: u64) -> Box<Claim> {
-    Box::new(Claim {
+fn claim(nonce: u64) -> Box<SignedClaim> {
+    let claim = Claim {
         executor: node(1),
         task_digest: Digest::of(b"task"),
         nonce,
@@ -43,6 +44,15 @@ fn claim(nonce: u64) -> Box<Claim> {
         stderr: Digest::of(b"err"),
         fuel: 5,
         wall_ms: 8,
+    };
+    let seal = Seal {
+        engine: "sykli-1/wasmtime-48".into(),
+        at_s: nonce,
+        signature: [0x5e; 64],
+    };
+    Box::new(SignedClaim {
+        claim,
+        seal: Some(seal),
     })
 }
 
@@ -281,7 +291,7 @@ fn a_record_that_is_too_long_is_refused_at_once() {
     let temp = tempfile::tempdir().unwrap();
     let ledger = Ledger::open(temp.path()).unwrap();
     let mut long = claim(1);
-    long.outcome = RemoteOutcome::Failed {
+    long.claim.outcome = RemoteOutcome::Failed {
         code: "task::exit".into(),
         message: "x".repeat(100_000).into(),
     };

@@ -57,6 +57,7 @@ pub(crate) fn offence_name(offence: Offence) -> &'static str {
     match offence {
         Offence::Malformed => "malformed",
         Offence::ForeignClaim => "foreign-claim",
+        Offence::Forged => "forged",
         Offence::Equivocation => "equivocation",
         Offence::NeverGranted => "never-granted",
         Offence::Flood => "flood",

@@ -4,11 +4,12 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use sykli_core::consent::{Claim, LostWhy, MAX_OUTPUT_BYTES, Offer, Piece, RemoteOutcome};
 use sykli_core::id::{Digest, LeaseKey, NodeId};
 use sykli_core::machine::Event;
+use sykli_core::receipt::{Receipt, SignedClaim};
 use sykli_runtime::{CancelToken, LogLevel, Observer};
 use tokio::sync::mpsc;
 
@@ -17,7 +18,7 @@ use super::hub::Hub;
 use super::inline::outputs_of;
 use super::{Done, Shared};
 use crate::control::Notice;
-use crate::foreign;
+use crate::foreign::{self, ForeignResult};
 use crate::transfer::{Request, Root, Serving, What};
 
 /// Progress of a guest is passed on this often, at most.
@@ -200,7 +201,7 @@ impl Hub {
         &mut self,
         owner: NodeId,
         key: &LeaseKey,
-        outcome: &Result<Box<Claim>, LostWhy>,
+        outcome: &Result<Box<SignedClaim>, LostWhy>,
     ) {
         // Without one its lease was given up meanwhile.
         let Some(guest) = self.guests.remove(&(owner, key.clone())) else {
@@ -272,7 +273,7 @@ fn run(
     offer: &Offer,
     watch: &Arc<Watch>,
     cancel: &CancelToken,
-) -> Result<Box<Claim>, LostWhy> {
+) -> Result<Box<SignedClaim>, LostWhy> {
     let observer: Arc<dyn Observer> = watch.clone();
     let host = foreign::Host {
         store: &shared.store,
@@ -282,16 +283,32 @@ fn run(
     };
     let ran = foreign::run_foreign(host, offer, observer, cancel);
     let result = ran.map_err(|error| error.lost())?;
-    Ok(Box::new(Claim {
-        executor: shared.me,
-        task_digest: offer.needs.digest,
-        nonce: offer.nonce,
-        outcome: result.outcome,
-        output: result.output,
-        output_bytes: result.output_bytes,
-        stdout: result.stdout,
-        stderr: result.stderr,
-        fuel: result.fuel,
-        wall_ms: result.wall_ms,
-    }))
+    Ok(Box::new(signed(shared, offer, result)))
+}
+
+/// What came of a task, with this node's signature, in the mesh that its owner named.
+fn signed(shared: &Shared, offer: &Offer, result: ForeignResult) -> SignedClaim {
+    let receipt = Receipt {
+        mesh: offer.mesh,
+        key: offer.key.clone(),
+        claim: Claim {
+            executor: shared.me,
+            task_digest: offer.needs.digest,
+            nonce: offer.nonce,
+            outcome: result.outcome,
+            output: result.output,
+            output_bytes: result.output_bytes,
+            stdout: result.stdout,
+            stderr: result.stderr,
+            fuel: result.fuel,
+            wall_ms: result.wall_ms,
+        },
+        engine: foreign::engine_class(),
+        at_s: SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |since| since.as_secs()),
+    };
+    SignedClaim::seal(receipt, |domain, bytes| {
+        shared.identity.signature(domain, bytes)
+    })
 }

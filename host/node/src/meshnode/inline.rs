@@ -154,7 +154,7 @@ impl Hub {
     }
 
     /// The word that a task is done, with its outputs where they are small.
-    pub(super) fn say_completed(&mut self, peer: NodeId, key: LeaseKey, claim: Box<Claim>) {
+    pub(super) fn say_completed(&mut self, peer: NodeId, key: LeaseKey, claim: Box<SignedClaim>) {
         let frames = self.outgoing.take(&(peer, key.clone())).unwrap_or_default();
         let mut pieces = pieces(self.as_room_is(peer, &frames));
         let outputs = pieces.next().unwrap_or_default();

@@ -5,9 +5,10 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use sykli_core::consent::{Claim, Forget, Message, Record, ToOwner};
+use sykli_core::consent::{Forget, Message, Record, ToOwner};
 use sykli_core::id::{LeaseKey, NodeId, RunId, TaskId};
 use sykli_core::machine::{Action, Event, Step, StepKind, Token};
+use sykli_core::receipt::SignedClaim;
 use sykli_core::run;
 
 use super::Done;
@@ -46,6 +47,10 @@ impl Hub {
             Action::Forget(what) => self.forget(what),
             Action::Dial { peer } => self.shared.mesh.dial(peer),
             Action::Expel { peer, offence } => self.expel(peer, offence),
+            Action::KeepProof(proof) => {
+                // Kept on a best effort: the peer is expelled all the same.
+                let _ = self.shared.journal.keep_proof(&proof);
+            }
             Action::SendBundle {
                 peer,
                 key,
@@ -153,12 +158,17 @@ impl Hub {
         });
     }
 
-    fn result(&self, key: &LeaseKey, claim: &Claim) {
+    fn result(&self, key: &LeaseKey, claim: &SignedClaim) {
         let by = self.named(claim.executor);
         if let Some(side) = self.runs.get(&key.run) {
-            let claim = Box::new(claim.clone());
-            let task = key.task;
-            side.say(FromNode::Result { task, claim, by });
+            let receipt = claim.receipt(self.shared.house, key);
+            let receipt = receipt.map(|receipt| receipt.encode().into());
+            side.say(FromNode::Result {
+                task: key.task,
+                claim: Box::new(claim.claim.clone()),
+                receipt,
+                by,
+            });
         }
     }
 

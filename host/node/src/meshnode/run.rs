@@ -3,10 +3,11 @@
 //! The run's loop is a thread of its own and the node's loop is a task: between them is a bounded queue one way, and the
 //! run's mailbox the other way. Neither waits for the other while it holds anything. Used by `run::decider`.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use sykli_core::consent::Claim;
-use sykli_core::id::{RunId, TaskId};
+use sykli_core::id::{Digest, RunId, TaskId};
 use sykli_core::machine::{Event, Step};
 use sykli_core::policy::Requirements;
 use sykli_core::run::{self, Counts, RunOutcome, RunStatus};
@@ -15,7 +16,12 @@ use tokio::sync::mpsc;
 
 use super::Command;
 use crate::events::NodeRef;
+use crate::needs::Bundles;
 use crate::prepare::Prepared;
+use crate::store::Store;
+
+/// The largest component or standard input that is kept for a replay, in bytes.
+const MAX_KEPT_BYTES: u64 = 64 << 20;
 
 /// What the node tells a run.
 #[derive(Debug)]
@@ -25,7 +31,9 @@ pub(crate) enum FromNode {
     /// What a task that ran elsewhere came to; that it is settled is said after it.
     Result {
         task: TaskId,
-        claim: Box<Claim>,
+        claim: Box<SignedClaim>,
+        /// As its executor signed it, in its one encoding.
+        receipt: Option<Box<[u8]>>,
         by: NodeRef,
     },
     /// Something happened to a task on its way.
@@ -68,15 +76,44 @@ pub(crate) struct MeshRun {
     node: mpsc::Sender<Command>,
     picture: Picture,
     status: Option<RunStatus>,
+    bundles: Arc<Bundles>,
+    /// Components that were kept.
+    kept: BTreeSet<Digest>,
 }
 
 impl MeshRun {
-    pub(super) fn new(run: RunId, node: mpsc::Sender<Command>, picture: Picture) -> MeshRun {
+    pub(super) fn new(
+        run: RunId,
+        node: mpsc::Sender<Command>,
+        picture: Picture,
+        bundles: Arc<Bundles>,
+    ) -> MeshRun {
         MeshRun {
             run,
             node,
             picture,
             status: None,
+            bundles,
+            kept: BTreeSet::new(),
+        }
+    }
+
+    /// Keeps what a task that ran elsewhere can be run again from, where only the bundle had it: its component, which may
+    /// be built anew any time, and its standard input. Best effort: what is not kept only cannot be replayed.
+    pub(crate) fn keep(&mut self, store: &Store, prepared: &Arc<Prepared>) {
+        let Some(manifest) = prepared.manifest() else {
+            return;
+        };
+        let find = self.bundles.closure(prepared);
+        let keep = |digest: &Digest| {
+            let source = find(digest).filter(|source| source.len() <= MAX_KEPT_BYTES);
+            source.map(|source| store.put_source(&source))
+        };
+        if self.kept.insert(manifest.component) {
+            let _ = keep(&manifest.component);
+        }
+        if let Some(stdin) = manifest.stdin.filter(|stdin| !store.has(stdin)) {
+            let _ = keep(&stdin);
         }
     }
 

@@ -1,7 +1,7 @@
 //! What the mesh node tells a run's loop: what is to be done, and what tasks came to that ran elsewhere.
 //!
 //! A result from elsewhere is treated as one of this machine's: kept in the cache, journalled, told; only where it ran is
-//! told too. Decides nothing. Called by `drive`.
+//! told too. What such a task was made of is kept, so that it can be replayed. Decides nothing. Called by `drive`.
 
 use std::sync::Arc;
 
@@ -31,7 +31,12 @@ impl Drive<'_> {
                 }
             }
             FromNode::Action(action) => self.perform(action),
-            FromNode::Result { task, claim, by } => self.came(task, &claim, by),
+            FromNode::Result {
+                task,
+                claim,
+                receipt,
+                by,
+            } => self.came(task, &claim, receipt, by),
             FromNode::Output {
                 task: id,
                 stderr,
@@ -56,7 +61,7 @@ impl Drive<'_> {
     }
 
     /// A task elsewhere has a result. That it is settled is said next.
-    fn came(&mut self, id: TaskId, claim: &Claim, by: NodeRef) {
+    fn came(&mut self, id: TaskId, claim: &Claim, receipt: Option<Box<[u8]>>, by: NodeRef) {
         let Some(active) = self.active.get_mut(&id) else {
             return;
         };
@@ -65,6 +70,7 @@ impl Drive<'_> {
             fuel: claim.fuel,
             node: Some(by),
             stolen: active.stolen,
+            receipt,
             ..Last::default()
         };
         let stream = |digest| {
@@ -95,7 +101,15 @@ impl Drive<'_> {
                 last.said = Some(Box::new(said));
             }
         }
+        let is_cached = last.stored.is_some();
         active.last = last;
+        if let (Some(prepared), Decider::Mesh(run)) = (&active.prepared, &mut self.machine) {
+            self.context.keep_inputs(prepared);
+            if !is_cached {
+                self.context.keep_manifest(prepared);
+            }
+            run.keep(&self.context.store, prepared);
+        }
     }
 
     /// A task is on its way.

@@ -20,6 +20,7 @@ use super::crew::{Crew, Execute, Message, Ready};
 use super::decider::Decider;
 use super::mailbox::Mailbox;
 use super::pool::Pool;
+use super::reach::SignedFor;
 use super::settle::{Posted, Settlement};
 use crate::events::{FailureReport, InstanceReport, NodeRef, RunEvent, TaskSettled};
 use crate::interrupt::Interrupt;
@@ -49,6 +50,8 @@ pub(super) struct Told {
     /// In the order they happened.
     pub(super) failures: Vec<(Arc<str>, FailureReport)>,
     pub(super) warnings: Vec<String>,
+    /// What was signed for results of before this run was interrupted, until they are settled again.
+    pub(super) signed: SignedFor,
 }
 
 impl Told {
@@ -128,6 +131,8 @@ pub(super) struct Last {
     /// The node that it ran on, where that was not this one.
     pub(super) node: Option<NodeRef>,
     pub(super) stolen: bool,
+    /// What that node signed, in its one encoding.
+    pub(super) receipt: Option<Box<[u8]>>,
 }
 
 impl<'a> Drive<'a> {
@@ -462,6 +467,7 @@ impl<'a> Drive<'a> {
                 said: attempted.said,
                 node: None,
                 stolen: false,
+                receipt: None,
             };
         }
         self.feed(Event::Finished {
@@ -487,6 +493,7 @@ impl<'a> Drive<'a> {
                 event: None,
                 stored,
                 said: None,
+                receipt: None,
             });
         }
     }
@@ -517,9 +524,12 @@ impl<'a> Drive<'a> {
             said,
             node,
             stolen,
+            receipt,
         } = active.last;
         let failure = failure.filter(|_| state == SettledKind::Failed);
         let digest = active.prepared.map(|prepared| prepared.digest);
+        let before = digest.and_then(|digest| self.told.signed.remove(&digest));
+        let receipt = receipt.or(before.filter(|_| state == SettledKind::Cached));
         if let Some(slot) = self.told.instances.get_mut(id.index()) {
             let (task, label) = (task.clone(), label.clone());
             *slot = Some(InstanceReport {
@@ -553,6 +563,7 @@ impl<'a> Drive<'a> {
             event: Some(Box::new(event)),
             stored,
             said,
+            receipt,
         });
     }
 }

@@ -2,12 +2,12 @@
 //!
 //! Decides nothing: core does. Called by `run`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
 
 use sykli_core::consent::RemoteOutcome;
-use sykli_core::id::RunId;
+use sykli_core::id::{Digest, RunId};
 use sykli_core::machine::{Mode, Submission};
 use sykli_core::run::RunOptions;
 use sykli_runtime::Component;
@@ -93,6 +93,9 @@ impl Reaching<'_> {
     }
 }
 
+/// Receipts in their one encoding, by task digest.
+pub(super) type SignedFor = BTreeMap<Digest, Box<[u8]>>;
+
 impl Reach {
     /// The run that is gone on with, under its own name: where this node's ledger still knows what was offered of it, or
     /// nothing was. Otherwise a number that was said once could come to mean another lease, and it is begun anew.
@@ -108,22 +111,33 @@ impl Reach {
         }
         Ok(Some(run.clone()).filter(|_| known))
     }
+}
 
-    /// Results that were accepted before this run was interrupted and may not have reached the cache: they do now.
-    pub(super) fn recover(&self, store: &Store, run: &RunId) -> Result<(), LedgerError> {
-        let mut results = Vec::new();
-        for (_, claim) in self.node.ledger().committed(run)? {
-            if claim.outcome != RemoteOutcome::Passed || store.tree(&claim.output).is_none() {
-                continue;
-            }
-            results.push(claimed(&claim, None));
+/// Results that were accepted before this run was interrupted and may not have reached the cache: they do now. By task
+/// digest, what their executors signed, which may not have reached the journal.
+pub(super) fn recovered(
+    reach: Option<&Reach>,
+    store: &Store,
+    run: &RunId,
+) -> Result<SignedFor, LedgerError> {
+    let (mut results, mut signed) = (Vec::new(), SignedFor::new());
+    let Some(node) = reach.map(|reach| &reach.node) else {
+        return Ok(signed);
+    };
+    for (key, claim) in node.ledger().committed(run)? {
+        if claim.outcome != RemoteOutcome::Passed || store.tree(&claim.output).is_none() {
+            continue;
         }
-        if let Some(ticket) = store.put_results(results) {
-            // What could not be kept is run again.
-            let _ = ticket.wait();
+        results.push(claimed(&claim, None));
+        if let Some(receipt) = claim.receipt(node.house(), &key) {
+            signed.insert(claim.task_digest, receipt.encode().into());
         }
-        Ok(())
     }
+    if let Some(ticket) = store.put_results(results) {
+        // What could not be kept is run again.
+        let _ = ticket.wait();
+    }
+    Ok(signed)
 }
 
 /// Opens what a run that reaches other nodes needs to know beside its context.

@@ -34,6 +34,8 @@ pub(super) struct Settlement {
     pub(super) stored: Option<Box<NewResult>>,
     /// The end of what it wrote, where no result keeps all of it.
     pub(super) said: Option<Box<Said>>,
+    /// What the node signed that ran it, where that was another one.
+    pub(super) receipt: Option<Box<[u8]>>,
 }
 
 /// Fewer than these are not worth a commit of their own while more come.
@@ -67,8 +69,8 @@ pub(super) fn serve(
             .filter_map(|settlement| settlement.stored.take().map(|stored| *stored));
         let results = store.put_results(results.collect());
         let rows = batch.iter_mut().filter_map(|one| {
-            let said = one.said.take();
-            one.event.as_deref().map(|event| row(event, said))
+            let beside = (one.said.take(), one.receipt.take());
+            one.event.as_deref().map(|event| row(event, beside))
         });
         let rows: Vec<Settled> = rows.collect();
         let rows = (!rows.is_empty()).then(|| journal.settle(run, rows));
@@ -136,7 +138,7 @@ fn warn(warnings: &mut Vec<String>, events: &(dyn Fn(RunEvent) + Sync), message:
     }
 }
 
-fn row(event: &TaskSettled, said: Option<Box<Said>>) -> Settled {
+fn row(event: &TaskSettled, (said, receipt): (Option<Box<Said>>, Option<Box<[u8]>>)) -> Settled {
     Settled {
         label: event.label.clone(),
         task: event.task.clone(),
@@ -158,6 +160,7 @@ fn row(event: &TaskSettled, said: Option<Box<Said>>) -> Settled {
         node: event.node.clone(),
         stolen: event.stolen,
         said,
+        receipt,
     }
 }
 

@@ -2,14 +2,19 @@
 //!
 //! Constants and their assembly only: what goes under `/in`, and what is granted, is said by the caller. What is here is
 //! part of the runtime's semantics: own and foreign guests must not be able to tell that they are run for different nodes.
-//! Called by `worker` and by `foreign`.
+//! Called by `worker`, `foreign`, `bundle` and `replay`.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use sykli_core::id::Digest;
+use sykli_core::manifest::Manifest;
 use sykli_core::pipeline::Limits;
 use sykli_runtime::vfs::MemDir;
-use sykli_runtime::{Access, DirSource, Grant, Mount, NetRule};
+use sykli_runtime::{Access, DirSource, Grant, Inputs, Mount, NetRule, Source, TaskInfo};
+
+use crate::prepare::overlay::Overlay;
+use crate::store::{InputFaults, Store};
 
 /// Files a task may create.
 pub(crate) const OUTPUT_ENTRIES: u32 = 100_000;
@@ -61,6 +66,42 @@ fn mount(guest_path: &str, dir: Arc<dyn DirSource>, access: Access, collect: boo
         access,
         collect,
     }
+}
+
+/// All that the guest of a manifest finds, from the store, in its first attempt.
+///
+/// # Errors
+/// A tree or the standard input that is not there. Files are looked for when they are read.
+pub(crate) fn of_manifest(
+    store: &Store,
+    task: &Digest,
+    manifest: &Manifest,
+    faults: &InputFaults,
+) -> Result<Inputs, Digest> {
+    let mut dir = Overlay::default();
+    for (prefix, digest) in &manifest.inputs {
+        let tree = store.tree(digest).ok_or(*digest)?;
+        dir.add(prefix, Arc::new(store.layer(tree, faults)));
+    }
+    let stdin = match manifest.stdin {
+        Some(digest) => store.get(&digest).ok_or(digest)?,
+        None => Source::empty(),
+    };
+    Ok(Inputs {
+        args: arguments(&manifest.name, manifest.args.iter().map(String::as_str)),
+        env: manifest.env.clone().into_iter().collect(),
+        stdin,
+        mounts: mounts(dir.into_dir()),
+        seed: task.0,
+        task: TaskInfo {
+            name: manifest.name.clone(),
+            params_json: manifest.params.clone(),
+            shard_index: manifest.shard.index,
+            shard_count: manifest.shard.count,
+            attempt: 1,
+            item: manifest.item.clone(),
+        },
+    })
 }
 
 /// The guest's arguments: what it is called, then what it is told.

@@ -1,5 +1,5 @@
 //! Which offers are taken: by policy, or by asking the person whose machine it is. What is said of a lease when its owner
-//! asks, and that its bundle may come.
+//! asks, that its bundle may come, and for how long what it brings is waited for.
 //!
 //! Asked again where a person has said yes: what held when the question was put may not any more. Called by
 //! [`super::Executor`].
@@ -12,6 +12,10 @@ use crate::id::NodeId;
 use crate::machine::{Action, Desk, faulty};
 use crate::policy::{self, Consent, Host, OwnerSide, Reason};
 use crate::time::Tick;
+
+const MINUTE_MS: u64 = 60_000;
+/// The longest that a bundle is waited for in one go, in milliseconds, whatever its size is said to be.
+const MAX_FETCH_MS: u64 = 6 * 3_600_000;
 
 impl Executor {
     pub(super) fn offered(&mut self, desk: &mut Desk<'_>, owner: NodeId, offer: Offer) {
@@ -94,7 +98,7 @@ impl Executor {
     }
 
     fn accept(&mut self, desk: &mut Desk<'_>, id: Id, offer: Arc<Offer>, have: Vec<u8>) {
-        let fetch_ms = super::fetch_ms(desk, id.0, &offer, &have);
+        let fetch_ms = fetch_ms(desk, id.0, &offer, &have);
         let job = Job {
             offer: Some(Arc::clone(&offer)),
             state: State::Fetching,
@@ -199,4 +203,19 @@ impl Executor {
             Err(reason) => desk.tell_owner(id.0, ToOwner::Decline { key: id.1, reason }),
         }
     }
+}
+
+/// How long a bundle may take, in milliseconds: as long as a lease runs without a word, or as the link is expected to.
+pub(super) fn fetch_ms(desk: &Desk<'_>, owner: NodeId, offer: &Offer, have: &[u8]) -> u64 {
+    let missing = offer.needs.missing_bytes(|index, _| have.contains(&index));
+    let transfer = policy::transfer_ms(missing, &desk.link(owner)).saturating_mul(4);
+    lease_ms(desk, offer).max(transfer.min(MAX_FETCH_MS))
+}
+
+/// How long an offer's lease runs without a word: the owner's measure, within reason.
+pub(super) fn lease_ms(desk: &Desk<'_>, offer: &Offer) -> u64 {
+    let own = desk.setup.profile.lease_ms();
+    offer
+        .lease_ms
+        .clamp(MINUTE_MS.min(own), own.saturating_mul(20))
 }

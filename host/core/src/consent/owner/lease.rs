@@ -6,10 +6,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::consent::Claim;
 use crate::id::{LeaseKey, NodeId};
 use crate::machine::Token;
 use crate::policy::Requirements;
+use crate::receipt::SignedClaim;
 use crate::time::Tick;
 
 /// Where a lease is.
@@ -26,11 +26,11 @@ pub(super) enum LeaseState {
     /// The guest runs.
     Running,
     /// The peer has a result; its outputs are being fetched.
-    Fetching(Box<Claim>),
+    Fetching(Box<SignedClaim>),
     /// The outputs are here; the record of the result is being made durable.
-    Committing(Token, Box<Claim>),
+    Committing(Token, Box<SignedClaim>),
     /// That failed; it is tried again.
-    Uncommitted(Box<Claim>),
+    Uncommitted(Box<SignedClaim>),
     /// Taken back. Of a pure task a late result is still welcome.
     Ended,
 }

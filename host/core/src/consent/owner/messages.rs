@@ -5,10 +5,11 @@
 
 use super::lease::{Lease, LeaseState};
 use super::{Owner, settle};
-use crate::consent::{Claim, LostWhy, Offence, Piece, ToExecutor, ToOwner};
+use crate::consent::{LostWhy, Offence, Piece, ToExecutor, ToOwner};
 use crate::id::{LeaseKey, NodeId};
 use crate::machine::{Action, Desk, StepKind, faulty};
 use crate::policy::Reason;
+use crate::receipt::{Contradiction, SignedClaim};
 use crate::run;
 
 /// The longest that a person is waited for, in milliseconds, whatever the peer says.
@@ -325,31 +326,26 @@ impl Owner {
         desk: &mut Desk<'_>,
         peer: NodeId,
         key: &LeaseKey,
-        (claim, outputs): (Box<Claim>, Piece),
+        (claim, outputs): (Box<SignedClaim>, Piece),
     ) -> Option<Offence> {
         if !outputs.is_sound(desk.cap(peer)) {
             return Some(Offence::Oversize);
         }
         let lease = self.leases.get(key)?;
-        let honest = claim.executor == peer
-            && claim.nonce == lease.nonce
-            && claim.task_digest == lease.needs.digest;
-        if !honest && !faulty!(desk.faults, ClaimUnchecked) {
-            // The right lease: the task was made of something else when it was offered.
-            if lease.resumed && claim.executor == peer && claim.nonce == lease.nonce {
+        let granted = claim.executor == peer && claim.nonce == lease.nonce;
+        if let Some(offence) = unbound(desk, lease, granted, key, &claim) {
+            // The right lease: before the restart the task was made of something else, or the mesh was another.
+            if lease.resumed && granted {
                 desk.tell_executor(peer, ToExecutor::Settled { key: key.clone() });
                 self.void(desk, peer, key);
                 return None;
             }
-            return Some(Offence::ForeignClaim);
+            return Some(offence);
         }
         match &lease.state {
             LeaseState::Fetching(known)
             | LeaseState::Committing(_, known)
-            | LeaseState::Uncommitted(known) => {
-                let differs = *known != claim && !faulty!(desk.faults, EquivocationIgnored);
-                return differs.then_some(Offence::Equivocation);
-            }
+            | LeaseState::Uncommitted(known) => return second(desk, key, known, &claim),
             LeaseState::Held | LeaseState::Running | LeaseState::Ended => {}
             // It was offered and not taken: nothing can have been run under it.
             LeaseState::Offered | LeaseState::Pending | LeaseState::Recording(_) => {
@@ -411,7 +407,7 @@ impl Owner {
         desk: &mut Desk<'_>,
         peer: NodeId,
         key: &LeaseKey,
-        (claim, piece): (Box<Claim>, Piece),
+        (claim, piece): (Box<SignedClaim>, Piece),
     ) {
         let until = settle::fetch_until(desk, peer, claim.output_bytes);
         let first = self.leases.update(key, |lease| {
@@ -535,4 +531,40 @@ impl Owner {
             }
         }
     }
+}
+
+/// What makes a claim none of this lease's. `granted`: it names the peer and the nonce that the lease was granted with.
+fn unbound(
+    desk: &Desk<'_>,
+    lease: &Lease,
+    granted: bool,
+    key: &LeaseKey,
+    claim: &SignedClaim,
+) -> Option<Offence> {
+    let ours = granted && claim.task_digest == lease.needs.digest;
+    if !ours && !faulty!(desk.faults, ClaimUnchecked) {
+        return Some(Offence::ForeignClaim);
+    }
+    let receipt = claim.receipt(desk.setup.mesh, key);
+    let signed = receipt.is_some_and(|receipt| receipt.holds(&desk.setup.verify));
+    let forged = !signed && !faulty!(desk.faults, SignatureUnchecked);
+    forged.then_some(Offence::Forged)
+}
+
+/// A result of a lease that has one. Where the two say different things, both are kept: they are a proof.
+fn second(
+    desk: &mut Desk<'_>,
+    key: &LeaseKey,
+    known: &SignedClaim,
+    claim: &SignedClaim,
+) -> Option<Offence> {
+    if known == claim || faulty!(desk.faults, EquivocationIgnored) {
+        return None;
+    }
+    let mesh = desk.setup.mesh;
+    let both = known.receipt(mesh, key).zip(claim.receipt(mesh, key));
+    if let Some(proof) = both.and_then(|(a, b)| Contradiction::between(a, b)) {
+        desk.act(Action::KeepProof(Box::new(proof)));
+    }
+    Some(Offence::Equivocation)
 }

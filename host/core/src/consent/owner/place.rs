@@ -354,6 +354,7 @@ impl Owner {
             needs: Arc::clone(&lease.needs),
             min_memory_mb: desk.setup.policy.min_memory_mb,
             lease_ms: desk.setup.profile.lease_ms(),
+            mesh: desk.setup.mesh,
         };
         if !desk.connected(peer) || desk.roster.is_expelled(peer) {
             return self.not_taken(desk, peer, key, &Reason::NoAnswer);

@@ -9,6 +9,7 @@ use crate::consent::{Claim, Forget, LostWhy, Record, RemoteOutcome, ToExecutor};
 use crate::id::{LeaseKey, NodeId, RunId, TaskId};
 use crate::machine::{Action, Desk, Faults, StepKind, Token, faulty};
 use crate::policy::Reason;
+use crate::receipt::SignedClaim;
 use crate::run::{self, Failure, Verdict};
 use crate::time::Tick;
 
@@ -145,7 +146,7 @@ impl Owner {
         self.commit(desk, key, claim);
     }
 
-    fn commit(&mut self, desk: &mut Desk<'_>, key: &LeaseKey, claim: Box<Claim>) {
+    fn commit(&mut self, desk: &mut Desk<'_>, key: &LeaseKey, claim: Box<SignedClaim>) {
         if self.may_try_again(key, &claim) {
             return self.failed_attempt(desk, key, &claim);
         }

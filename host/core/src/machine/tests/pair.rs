@@ -14,6 +14,7 @@ use crate::pipeline::{self, Format};
 use crate::policy::{ConsentMode, Policy, Requirements};
 use crate::profile::{Link, Profile, ProfileKind};
 use crate::run::{self, RunOptions, Verdict};
+use crate::sim::sign;
 use crate::time::Tick;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -106,6 +107,8 @@ fn setup(node: usize, profile: ProfileKind) -> Setup {
     };
     Setup {
         id: id(node),
+        mesh: Some(sign::MESH),
+        verify: sign::verify,
         capabilities,
         profile,
         policy: Policy {
@@ -373,7 +376,12 @@ impl Pair {
                 self.tell(EXECUTOR, Event::ForeignStarted { owner, key });
                 let outcome = match self.fail.contains("guest") {
                     true => Err(LostWhy::HostFault),
-                    false => Ok(Box::new(claim(&offer))),
+                    false => Ok(sign::sealed_in(
+                        offer.mesh,
+                        id(EXECUTOR),
+                        &offer.key,
+                        claim(&offer),
+                    )),
                 };
                 let key = offer.key.clone();
                 let event = Event::ForeignEnded {
@@ -454,6 +462,7 @@ impl Pair {
             Action::StartForeign { .. } => format!("{name}: runs it"),
             Action::FetchOutputs { .. } => format!("{name}: fetches the outputs"),
             Action::Expel { offence, .. } => format!("{name}: expels for {offence:?}"),
+            Action::KeepProof(_) => format!("{name}: keeps a proof"),
             Action::Ask { .. } => format!("{name}: asks a person"),
             Action::Unask { .. } => format!("{name}: no longer asks"),
             Action::DropForeign { .. } => format!("{name}: drops it"),

@@ -265,6 +265,28 @@ fn an_owner_that_dies_while_the_guest_runs_takes_its_result_after() {
 }
 
 #[test]
+fn an_owner_that_comes_back_in_another_mesh_blames_nobody() {
+    let mut pair = at("guest");
+    pair.setups[OWNER].mesh = Some(crate::id::NodeId([8; 32]));
+    pair.crash(OWNER);
+    let gone = crate::machine::Event::Disconnected { peer: id(OWNER) };
+    pair.event(EXECUTOR, gone);
+    let open = open(&pair);
+    pair.release("guest");
+    pair.lines();
+    pair.submit(open);
+    pair.connect();
+    let lines = pair.lines();
+    // Signed for the mesh that it was granted in, which is not looked at any more: it is done again.
+    assert!(
+        lines.contains(&"owner → Settled r/1#1".to_owned()),
+        "{lines:?}"
+    );
+    assert_eq!(guests(&lines), 1, "{lines:?}");
+    assert_eq!(pair.settled[&TaskId(1)], SettledKind::Passed, "{lines:#?}");
+}
+
+#[test]
 fn an_owner_that_dies_at_any_step_goes_on_when_it_is_resumed() {
     for step in STEPS {
         let mut pair = at(step);

@@ -2,13 +2,8 @@
 //! changes. `SYKLI_BLESS=1` writes them, and the same bytes where the fuzzer begins.
 #![allow(clippy::disallowed_methods)] // golden files are what these tests are about: core itself reads none
 
-use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
-
-use minicbor::Decoder;
-use minicbor::data::Type;
-
 use super::*;
+use crate::dagcbor::tests::golden::{dump, golden, path};
 use crate::dagcbor::tests::hexdump;
 
 /// Everything that has a form in bytes.
@@ -23,61 +18,6 @@ fn samples() -> Vec<(&'static str, Vec<u8>)> {
         sign(MESH, revocations(3, &[MEMBER, OTHER])).encode(),
     ));
     all
-}
-
-fn path(of: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join(of)
-}
-
-fn golden(path: &Path, expected: &[u8]) {
-    if std::env::var_os("SYKLI_BLESS").is_some() {
-        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        std::fs::write(path, expected).unwrap();
-    }
-    let found = std::fs::read(path).unwrap_or_default();
-    assert!(
-        found == expected,
-        "{} is not what is written today; SYKLI_BLESS=1 renews it, and that is a change of the format:\n{}",
-        path.display(),
-        String::from_utf8_lossy(expected)
-    );
-}
-
-/// One value a line, its bytes and what they are.
-fn dump(bytes: &[u8]) -> String {
-    let mut decoder = Decoder::new(bytes);
-    let mut text = String::new();
-    let mut open: Vec<u64> = Vec::new();
-    while decoder.position() < bytes.len() {
-        while open.last() == Some(&0) {
-            open.pop();
-        }
-        let depth = open.len();
-        if let Some(left) = open.last_mut() {
-            *left -= 1;
-        }
-        let from = decoder.position();
-        let comment = match decoder.datatype().unwrap() {
-            Type::Array => {
-                let len = decoder.array().unwrap().unwrap();
-                open.push(len);
-                format!("{len} elements")
-            }
-            Type::Bytes => format!("{} bytes", decoder.bytes().unwrap().len()),
-            Type::Null => {
-                decoder.null().unwrap();
-                "null".to_owned()
-            }
-            _ => decoder.u64().unwrap().to_string(),
-        };
-        for (n, row) in bytes[from..decoder.position()].chunks(16).enumerate() {
-            let hex: String = row.iter().map(|byte| format!("{byte:02x}")).collect();
-            let code = format!("{}{hex}", "  ".repeat(depth));
-            let comment = if n == 0 { &comment } else { "…" };
-            writeln!(text, "{code:<44} # {comment}").unwrap();
-        }
-    }
-    text
 }
 
 #[test]

@@ -67,6 +67,7 @@ fn accepting(change: impl FnOnce(&mut Hosting)) -> Result<Consent, Reason> {
         needs: Arc::new(it.needs),
         min_memory_mb: it.offer_min_mb,
         lease_ms: 120_000,
+        mesh: None,
     };
     may_accept(&host, &owner, &offer, it.missing)
 }

@@ -7,9 +7,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Check, Held, Invariant, refusal};
-use crate::consent::{Claim, Offer, ToExecutor, ToOwner};
+use crate::consent::{Offer, ToExecutor, ToOwner};
 use crate::id::{LeaseKey, NodeId, RunId, TaskId};
 use crate::policy::Reason;
+use crate::receipt::SignedClaim;
 
 /// Restated: how often a task may be accepted, until it stays.
 const MOST_MOVES: u32 = 3;
@@ -23,9 +24,9 @@ enum Stage {
     Offered,
     Held,
     /// Its result was told.
-    Claimed(Claim),
+    Claimed(SignedClaim),
     /// And is being committed.
-    Closing(Claim),
+    Closing(SignedClaim),
 }
 
 #[derive(Clone, Debug)]
@@ -377,7 +378,7 @@ impl Check {
         node: usize,
         peer: NodeId,
         key: &LeaseKey,
-        claim: &Claim,
+        claim: &SignedClaim,
     ) {
         self.answered(peer, key);
         if self.leases.ended[node].remove(&(peer, key.clone())) {

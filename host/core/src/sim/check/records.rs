@@ -3,9 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Check, Held, Invariant, brief};
-use crate::consent::{Claim, Forget, Record, RemoteOutcome};
+use crate::consent::{Forget, Record, RemoteOutcome};
 use crate::id::{Attempt, LeaseKey, NodeId, RunId, TaskId};
+use crate::receipt::SignedClaim;
 use crate::run::{SettledKind, Verdict};
+use crate::sim::sign;
 
 /// A commit: of which attempt, as what, and whether it is durable.
 #[derive(Debug)]
@@ -25,7 +27,7 @@ pub(super) struct Books {
     said: BTreeMap<LeaseKey, (NodeId, u64)>,
     committed: BTreeMap<(RunId, TaskId), Commit>,
     /// By executor.
-    finished: BTreeMap<(usize, NodeId, LeaseKey), Claim>,
+    finished: BTreeMap<(usize, NodeId, LeaseKey), SignedClaim>,
     /// How the tasks of runs were settled, since their owner was started last.
     pub(super) settled: BTreeMap<(RunId, TaskId), SettledKind>,
     passed_here: BTreeSet<(RunId, TaskId)>,
@@ -71,17 +73,24 @@ impl Check {
         }
     }
 
-    fn judge_commit(&mut self, node: usize, key: &LeaseKey, claim: &Claim) {
+    fn judge_commit(&mut self, node: usize, key: &LeaseKey, claim: &SignedClaim) {
         let Some(truth) = self.cast.truth(&key.run, key.task) else {
             return;
         };
         let needs = truth.needs.clone();
         let granted = self.records.offered.get(key);
-        let right = granted.is_some_and(|(peer, nonce)| {
-            claim.executor == *peer && claim.nonce == *nonce && claim.task_digest == needs.digest
-        });
+        let receipt = claim.receipt(Some(sign::MESH), key);
+        let signed = receipt.is_some_and(|receipt| receipt.holds(&sign::verify));
+        let right = signed
+            && granted.is_some_and(|(peer, nonce)| {
+                let about = (claim.executor, claim.nonce, claim.task_digest);
+                about == (*peer, *nonce, needs.digest)
+            });
         if !right {
-            let words = format!("{key}: {}, granted {granted:?}", brief(claim));
+            let words = format!(
+                "{key}: {}, signed: {signed}, granted {granted:?}",
+                brief(claim)
+            );
             self.object(Some(node), Invariant::RightClaim, words);
         }
         let current = self.records.granted.get(&(key.run.clone(), key.task));
@@ -161,7 +170,7 @@ impl Check {
         node: usize,
         owner: NodeId,
         key: &LeaseKey,
-        claim: &Claim,
+        claim: &SignedClaim,
     ) -> bool {
         self.records.finished.get(&(node, owner, key.clone())) == Some(claim)
     }

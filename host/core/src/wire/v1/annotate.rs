@@ -51,12 +51,19 @@ fn fields(kind: u64) -> &'static [&'static str] {
         0x12 => &["lease", "reason"],
         0x13 => &["lease", "ask_ms"],
         0x15 => &["lease", "done", "total", "message"],
-        0x16 => &["lease", "claim", "of", "bytes"],
+        0x16 => &["lease", "claim", "seal", "of", "bytes"],
         0x19 | 0x27 => &["lease", "at", "of", "bytes"],
-        0x41 => &["lease", "claim"],
+        0x41 => &["lease", "claim", "seal"],
         0x17 => &["lease", "why"],
         0x18 => &["lease", "stderr", "bytes"],
-        0x20 => &["lease", "nonce", "needs", "min_memory_mb", "lease_ms"],
+        0x20 => &[
+            "lease",
+            "nonce",
+            "needs",
+            "min_memory_mb",
+            "lease_ms",
+            "mesh",
+        ],
         0x21 => &["retry_ms"],
         0x14 | 0x22..=0x25 => &["lease"],
         0x26 => &["leases"],
@@ -74,8 +81,7 @@ fn fields(kind: u64) -> &'static [&'static str] {
             "engine",
         ],
         0x40 => &["lease", "peer", "nonce"],
-        0x42 => &["owner", "lease", "claim"],
-        0x43 => CLAIM,
+        0x42 => &["owner", "lease", "claim", "seal"],
         0x44 => &["run", "below"],
         _ => &[],
     }
@@ -187,6 +193,7 @@ impl Dump<'_> {
         self.line(from, depth, &format!("{of}: {len} field{s}"));
         let names = match of {
             "claim" => CLAIM,
+            "seal" => &["engine", "at_s", "signature"],
             "needs" => NEEDS,
             _ => fields(self.kind),
         };

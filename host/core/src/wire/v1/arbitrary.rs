@@ -17,9 +17,11 @@ use crate::consent::{
 use crate::id::{Attempt, Digest, LeaseKey, MAX_RUN_ID_BYTES, NodeId, RunId, TaskId};
 use crate::policy::{Reason, Requirements};
 use crate::profile::{ArtifactLimit, ProfileKind, Stealing};
+use crate::receipt::{Seal, SignedClaim};
+use crate::signed::SIGNATURE_BYTES;
 
 /// Any number, as likely of each length.
-fn number() -> impl Strategy<Value = u64> {
+pub(crate) fn number() -> impl Strategy<Value = u64> {
     (any::<u64>(), 0..64u32).prop_map(|(n, shift)| n >> shift)
 }
 
@@ -28,7 +30,7 @@ fn number32() -> impl Strategy<Value = u32> {
 }
 
 /// Short words mostly, but any that a name may be.
-fn name() -> impl Strategy<Value = Arc<str>> {
+pub(crate) fn name() -> impl Strategy<Value = Arc<str>> {
     let word = "[a-z:/@.0-9-]{0,12}";
     let long = vec(any::<char>(), 0..MAX_NAME_BYTES).prop_map(|chars| cut(chars, MAX_NAME_BYTES));
     prop_oneof![8 => word.prop_map(Arc::from), 1 => long]
@@ -61,11 +63,11 @@ fn digest() -> impl Strategy<Value = Digest> {
     any::<[u8; 32]>().prop_map(Digest)
 }
 
-fn node() -> impl Strategy<Value = NodeId> {
+pub(crate) fn node() -> impl Strategy<Value = NodeId> {
     any::<[u8; 32]>().prop_map(NodeId)
 }
 
-fn lease() -> impl Strategy<Value = LeaseKey> {
+pub(crate) fn lease() -> impl Strategy<Value = LeaseKey> {
     let plain: Vec<char> = ('a'..='z').chain('A'..='Z').chain('0'..='9').collect();
     let run = vec(
         select([plain, vec!['-', '_']].concat()),
@@ -85,7 +87,7 @@ fn outcome() -> impl Strategy<Value = RemoteOutcome> {
     prop_oneof![Just(RemoteOutcome::Passed), failed]
 }
 
-fn claim() -> impl Strategy<Value = Box<Claim>> {
+pub(crate) fn claim() -> impl Strategy<Value = Claim> {
     let whose = (node(), digest(), number());
     let what = (outcome(), digest(), number(), number(), number());
     let streams = (digest(), digest());
@@ -95,7 +97,7 @@ fn claim() -> impl Strategy<Value = Box<Claim>> {
             (outcome, output, output_bytes, fuel, wall_ms),
             (stdout, stderr),
         )| {
-            Box::new(Claim {
+            Claim {
                 executor,
                 task_digest,
                 nonce,
@@ -106,9 +108,21 @@ fn claim() -> impl Strategy<Value = Box<Claim>> {
                 wall_ms,
                 stdout,
                 stderr,
-            })
+            }
         },
     )
+}
+
+fn sealed() -> impl Strategy<Value = Box<SignedClaim>> {
+    let signature = vec(any::<u8>(), SIGNATURE_BYTES).prop_map(|bytes| bytes.try_into().unwrap());
+    let seal = (name(), number(), signature).prop_map(|(engine, at_s, signature)| Seal {
+        engine,
+        at_s,
+        signature,
+    });
+    // Mostly there: only an older node's is not.
+    let seal = proptest::option::weighted(0.9, seal);
+    (claim(), seal).prop_map(|(claim, seal)| Box::new(SignedClaim { claim, seal }))
 }
 
 fn any_reason() -> impl Strategy<Value = Reason> {
@@ -178,14 +192,16 @@ fn needs() -> impl Strategy<Value = Arc<Requirements>> {
 }
 
 fn offer() -> impl Strategy<Value = Box<Offer>> {
-    (lease(), number(), needs(), number(), number()).prop_map(
-        |(key, nonce, needs, min_memory_mb, lease_ms)| {
+    let bounds = (number(), number(), proptest::option::of(node()));
+    (lease(), number(), needs(), bounds).prop_map(
+        |(key, nonce, needs, (min_memory_mb, lease_ms, mesh))| {
             Box::new(Offer {
                 key,
                 nonce,
                 needs,
                 min_memory_mb,
                 lease_ms,
+                mesh,
             })
         },
     )
@@ -225,7 +241,7 @@ fn to_owner() -> impl Strategy<Value = ToOwner> {
         }),
         (lease(), any::<bool>(), vec(any::<u8>(), 0..100))
             .prop_map(|(key, stderr, bytes)| ToOwner::Output { key, stderr, bytes }),
-        (lease(), claim(), piece()).prop_map(|(key, claim, piece)| ToOwner::Completed {
+        (lease(), sealed(), piece()).prop_map(|(key, claim, piece)| ToOwner::Completed {
             key,
             claim,
             outputs: Piece { at: 0, ..piece },
@@ -314,8 +330,8 @@ pub(super) fn any_record() -> impl Strategy<Value = Record> {
             peer,
             nonce
         }),
-        (lease(), claim()).prop_map(|(key, claim)| Record::Committed { key, claim }),
-        (node(), lease(), claim()).prop_map(|(owner, key, claim)| Record::Finished {
+        (lease(), sealed()).prop_map(|(key, claim)| Record::Committed { key, claim }),
+        (node(), lease(), sealed()).prop_map(|(owner, key, claim)| Record::Finished {
             owner,
             key,
             claim

@@ -8,11 +8,9 @@ use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::path::{Path, PathBuf};
 
-use super::samples::{failed, messages, reasons, records};
-use super::{
-    annotate, decode, decode_claim, decode_record, encode, encode_claim, encode_record, reason,
-};
-use crate::consent::{Claim, Message, Record, ToExecutor, ToOwner};
+use super::samples::{messages, reasons, records};
+use super::{annotate, decode, decode_record, encode, encode_record, reason};
+use crate::consent::{Message, Record, ToExecutor, ToOwner};
 use crate::dagcbor::tests::hexdump;
 use crate::wire::WireError;
 
@@ -21,7 +19,6 @@ use crate::wire::WireError;
 enum Sample {
     Message(Message),
     Record(Record),
-    Claim(Box<Claim>),
 }
 
 impl Sample {
@@ -29,7 +26,6 @@ impl Sample {
         match self {
             Sample::Message(message) => encode(message),
             Sample::Record(record) => encode_record(record),
-            Sample::Claim(claim) => encode_claim(claim),
         }
     }
 
@@ -38,7 +34,6 @@ impl Sample {
         match self {
             Sample::Message(_) => decode(frame).map(Sample::Message),
             Sample::Record(_) => decode_record(frame).map(Sample::Record),
-            Sample::Claim(_) => decode_claim(frame).map(|claim| Sample::Claim(Box::new(claim))),
         }
     }
 
@@ -76,7 +71,6 @@ impl Sample {
             Sample::Record(Record::Committed { .. }) => "record-committed",
             Sample::Record(Record::Finished { .. }) => "record-finished",
             Sample::Record(Record::Reserved { .. }) => "record-reserved",
-            Sample::Claim(_) => "record-claim",
         };
         name.to_owned()
     }
@@ -101,7 +95,6 @@ fn dashed(name: &str) -> String {
 fn samples() -> Vec<Sample> {
     let mut all: Vec<Sample> = messages().into_iter().map(Sample::Message).collect();
     all.extend(records().into_iter().map(Sample::Record));
-    all.push(Sample::Claim(failed()));
     all
 }
 
@@ -178,7 +171,6 @@ fn each_kind_and_each_reason_has_a_sample() {
         let known = [
             decode(&empty_body(kind)).map(drop),
             decode_record(&empty_body(kind)).map(drop),
-            decode_claim(&empty_body(kind)).map(drop),
         ];
         let unknown = known
             .iter()

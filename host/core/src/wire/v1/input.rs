@@ -404,6 +404,20 @@ impl<'b> Fields<'_, 'b> {
         read(self.input)
     }
 
+    /// The value of a field that older nodes do not have. Likewise.
+    pub(super) fn find<T>(
+        &mut self,
+        key: u64,
+        read: impl FnOnce(&mut Input<'b>) -> Result<T, WireError>,
+    ) -> Result<Option<T>, WireError> {
+        self.pass_to(key)?;
+        if self.ahead != Some(key) {
+            return Ok(None);
+        }
+        self.ahead = None;
+        read(self.input).map(Some)
+    }
+
     /// Passes over the fields before `key`.
     fn pass_to(&mut self, key: u64) -> Result<(), WireError> {
         while self.peek()?.is_some_and(|ahead| ahead < key) {

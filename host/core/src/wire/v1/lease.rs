@@ -1,10 +1,13 @@
-//! What many messages hold: the key of a lease, the claim of a result, and bytes that go in messages. Called by the messages' own files.
+//! What many messages hold: the key of a lease, the claim of a result with its seal, and bytes that go in messages. Called by
+//! the messages' own files.
 
-use super::input::Input;
+use super::input::{Fields, Input};
 use super::output::{Output, Written};
-use super::{CODE, MESSAGE, PIECE_BYTES, RUN};
+use super::{CODE, ENGINE, MESSAGE, PIECE_BYTES, RUN, SIGNATURE};
 use crate::consent::{Claim, Piece, RemoteOutcome};
 use crate::id::{Attempt, LeaseKey, RunId, TaskId};
+use crate::receipt::{Seal, SignedClaim};
+use crate::signed::SIGNATURE_BYTES;
 use crate::wire::WireError;
 
 pub(super) fn write_key(key: &LeaseKey, out: &mut Output) -> Written {
@@ -58,7 +61,57 @@ pub(super) fn read_piece(
     })
 }
 
-pub(super) fn write_claim(claim: &Claim, out: &mut Output) -> Written {
+/// The fields of a sealed claim, and those before it.
+pub(super) fn sealed_len(before: u64, claim: &SignedClaim) -> u64 {
+    before + 1 + u64::from(claim.seal.is_some())
+}
+
+/// The claim under `key`, its seal under the next: a field of its own, which older nodes pass over.
+pub(super) fn write_sealed(key: u64, claim: &SignedClaim, out: &mut Output) -> Written {
+    write_claim(&claim.claim, out.key(key)?)?;
+    match &claim.seal {
+        Some(seal) => write_seal(seal, out.key(key + 1)?),
+        None => Ok(()),
+    }
+}
+
+pub(super) fn read_sealed(
+    key: u64,
+    fields: &mut Fields<'_, '_>,
+) -> Result<Box<SignedClaim>, WireError> {
+    Ok(Box::new(SignedClaim {
+        claim: fields.get(key, read_claim)?,
+        seal: fields.find(key + 1, read_seal)?,
+    }))
+}
+
+fn write_seal(seal: &Seal, out: &mut Output) -> Written {
+    out.map(3)?;
+    out.key(1)?.text(ENGINE, &seal.engine)?;
+    out.key(2)?.uint(seal.at_s)?;
+    out.key(3)?.octets(SIGNATURE, &seal.signature)
+}
+
+fn read_seal(input: &mut Input<'_>) -> Result<Seal, WireError> {
+    input.map("a seal", |fields| {
+        Ok(Seal {
+            engine: fields.get(1, |input| input.text(ENGINE))?,
+            at_s: fields.get(2, Input::uint)?,
+            signature: fields.get(3, read_signature)?,
+        })
+    })
+}
+
+fn read_signature(input: &mut Input<'_>) -> Result<[u8; SIGNATURE_BYTES], WireError> {
+    let at = input.at();
+    let bytes = input.octets(SIGNATURE)?;
+    bytes.try_into().map_err(|_| WireError::Expected {
+        at,
+        expected: "a signature of 64 bytes",
+    })
+}
+
+fn write_claim(claim: &Claim, out: &mut Output) -> Written {
     out.map(10)?;
     out.key(1)?.node(&claim.executor)?;
     out.key(2)?.digest(&claim.task_digest)?;
@@ -72,7 +125,7 @@ pub(super) fn write_claim(claim: &Claim, out: &mut Output) -> Written {
     out.key(10)?.digest(&claim.stderr)
 }
 
-pub(super) fn read_claim(input: &mut Input<'_>) -> Result<Claim, WireError> {
+fn read_claim(input: &mut Input<'_>) -> Result<Claim, WireError> {
     input.map("a claim", |fields| {
         Ok(Claim {
             executor: fields.get(1, Input::node)?,

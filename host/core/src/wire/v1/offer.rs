@@ -12,12 +12,16 @@ use crate::policy::Requirements;
 use crate::wire::WireError;
 
 pub(super) fn write(offer: &Offer, out: &mut Output) -> Written {
-    out.map(5)?;
+    out.map(5 + u64::from(offer.mesh.is_some()))?;
     lease::write_key(&offer.key, out.key(1)?)?;
     out.key(2)?.uint(offer.nonce)?;
     write_needs(&offer.needs, out.key(3)?)?;
     out.key(4)?.uint(offer.min_memory_mb)?;
-    out.key(5)?.uint(offer.lease_ms)
+    out.key(5)?.uint(offer.lease_ms)?;
+    match &offer.mesh {
+        Some(mesh) => out.key(6)?.node(mesh),
+        None => Ok(()),
+    }
 }
 
 pub(super) fn read(input: &mut Input<'_>) -> Result<Offer, WireError> {
@@ -28,6 +32,7 @@ pub(super) fn read(input: &mut Input<'_>) -> Result<Offer, WireError> {
             needs: Arc::new(fields.get(3, read_needs)?),
             min_memory_mb: fields.get(4, Input::uint)?,
             lease_ms: fields.get(5, Input::uint)?,
+            mesh: fields.find(6, Input::node)?,
         })
     })
 }

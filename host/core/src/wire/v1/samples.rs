@@ -11,6 +11,7 @@ use crate::consent::{
 use crate::id::{Attempt, Digest, LeaseKey, NodeId, RunId, TaskId};
 use crate::policy::{Reason, Requirements};
 use crate::profile::{ArtifactLimit, ProfileKind, Stealing};
+use crate::receipt::{Seal, SignedClaim};
 
 fn lease() -> LeaseKey {
     LeaseKey {
@@ -20,8 +21,8 @@ fn lease() -> LeaseKey {
     }
 }
 
-fn claim(outcome: RemoteOutcome) -> Box<Claim> {
-    Box::new(Claim {
+fn claim(outcome: RemoteOutcome) -> Box<SignedClaim> {
+    let claim = Claim {
         executor: NodeId([0xd4; 32]),
         task_digest: Digest([0x11; 32]),
         nonce: 0x0123_4567_89ab_cdef,
@@ -32,14 +33,23 @@ fn claim(outcome: RemoteOutcome) -> Box<Claim> {
         wall_ms: 1234,
         stdout: Digest([0x33; 32]),
         stderr: Digest([0x44; 32]),
+    };
+    let seal = Seal {
+        engine: "sykli-0.1/wasmtime-48.0.8/aarch64".into(),
+        at_s: 1_800_000_000,
+        signature: [0x77; 64],
+    };
+    Box::new(SignedClaim {
+        claim,
+        seal: Some(seal),
     })
 }
 
-fn passed() -> Box<Claim> {
+fn passed() -> Box<SignedClaim> {
     claim(RemoteOutcome::Passed)
 }
 
-pub(super) fn failed() -> Box<Claim> {
+fn failed() -> Box<SignedClaim> {
     claim(RemoteOutcome::Failed {
         code: "task::exit".into(),
         message: "exit status 3: größer als erlaubt".into(),
@@ -121,6 +131,7 @@ fn offer() -> Box<Offer> {
         }),
         min_memory_mb: 4096,
         lease_ms: 120_000,
+        mesh: Some(NodeId([0x66; 32])),
     })
 }
 

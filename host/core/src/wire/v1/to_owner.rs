@@ -81,11 +81,11 @@ pub(super) fn write(message: &ToOwner, out: &mut Output) -> Written {
             outputs,
         } => {
             // The first piece: where it begins needs no saying.
-            out.map(4)?;
+            out.map(lease::sealed_len(3, claim))?;
             lease::write_key(key, out.key(1)?)?;
-            lease::write_claim(claim, out.key(2)?)?;
-            out.key(3)?.uint(outputs.of)?;
-            out.key(4)?.octets(PIECE_BYTES, &outputs.bytes)
+            lease::write_sealed(2, claim, out)?;
+            out.key(4)?.uint(outputs.of)?;
+            out.key(5)?.octets(PIECE_BYTES, &outputs.bytes)
         }
         ToOwner::Outputs { key, piece } => lease::write_piece(key, piece, out),
         ToOwner::Lost { key, why } => {
@@ -145,11 +145,11 @@ pub(super) fn read(kind: u64, input: &mut Input<'_>) -> Result<Option<ToOwner>, 
         COMPLETED => input.map("Completed", |fields| {
             Ok(ToOwner::Completed {
                 key: fields.get(1, lease::read_key)?,
-                claim: Box::new(fields.get(2, lease::read_claim)?),
+                claim: lease::read_sealed(2, fields)?,
                 outputs: Piece {
                     at: 0,
-                    of: fields.get(3, Input::uint)?,
-                    bytes: fields.get(4, |input| input.octets(PIECE_BYTES))?,
+                    of: fields.get(4, Input::uint)?,
+                    bytes: fields.get(5, |input| input.octets(PIECE_BYTES))?,
                 },
             })
         }),

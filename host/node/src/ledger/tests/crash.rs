@@ -42,8 +42,8 @@ type Picture = (
     Vec<RunId>,
     Vec<Vec<Spent>>,
     Vec<Attempt>,
-    Vec<Vec<(LeaseKey, Box<Claim>)>>,
-    Vec<(NodeId, LeaseKey, Box<Claim>)>,
+    Vec<Vec<(LeaseKey, Box<SignedClaim>)>>,
+    Vec<(NodeId, LeaseKey, Box<SignedClaim>)>,
 );
 
 fn picture(ledger: &Ledger) -> Picture {

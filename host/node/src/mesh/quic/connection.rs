@@ -78,10 +78,7 @@ impl StreamMuxer for Connection {
     type Substream = Stream;
     type Error = QuicError;
 
-    fn poll_inbound(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Result<Stream, QuicError>> {
+    fn poll_inbound(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<Stream, QuicError>> {
         let Connection {
             quic, accepting, ..
         } = self.get_mut();

@@ -1,10 +1,20 @@
 //! A value and a signature over its one encoding, in a domain of its own so that a signature on one kind of thing is
-//! never one on another. It never makes or checks a signature itself: closures do. Called by the judge, and by the node.
+//! never one on another. It never makes or checks a signature itself: closures do. Called by [`crate::membership`] and
+//! [`crate::receipt`], which know what is signed.
 
-use super::SIGNATURE_BYTES;
-use super::codec::{FormatError, expected};
+mod format;
+
+pub use format::FormatError;
+pub(crate) use format::{
+    expected, read_bytes16, read_head, read_list, read_node, read_version, write_head,
+    write_optional,
+};
+
 use crate::dagcbor::{Reader, Writer};
 use crate::id::NodeId;
+
+/// The length of a signature, in bytes.
+pub const SIGNATURE_BYTES: usize = 64;
 
 /// Checks a signature: whose, in which domain, over which bytes, which. See [`signing_input`].
 pub type Verify<'a> = &'a dyn Fn(NodeId, &[u8], &[u8], &[u8]) -> bool;
@@ -21,7 +31,7 @@ pub fn signing_input(domain: &[u8], bytes: &[u8]) -> Vec<u8> {
     [PREFIX, &length, domain, bytes].concat()
 }
 
-/// What can be signed. Sealed: its module is private, and so are the types that its methods take.
+/// What can be signed. Sealed: nobody else has the types that its methods take.
 #[allow(private_interfaces)]
 pub trait Payload: Sized {
     /// The domain of its signatures.
@@ -59,10 +69,21 @@ impl<T: Payload> Signed<T> {
         Signed { value, signature }
     }
 
+    /// What was received in two parts.
+    pub(crate) fn of_parts(value: T, signature: [u8; SIGNATURE_BYTES]) -> Signed<T> {
+        Signed { value, signature }
+    }
+
     /// The value, whoever may have signed it.
     #[must_use]
     pub fn claimed(&self) -> &T {
         &self.value
+    }
+
+    /// The signature, whoever may have made it.
+    #[must_use]
+    pub fn signature(&self) -> &[u8; SIGNATURE_BYTES] {
+        &self.signature
     }
 
     /// Whether `signer` signed it.
@@ -96,13 +117,13 @@ impl<T: Payload> Signed<T> {
         Ok(signed)
     }
 
-    pub(super) fn write(&self, out: &mut Writer<'_>) {
+    pub(crate) fn write(&self, out: &mut Writer<'_>) {
         out.array(2);
         self.value.write(out);
         out.bytes(&self.signature);
     }
 
-    pub(super) fn read(input: &mut Reader<'_>) -> Result<Signed<T>, FormatError> {
+    pub(crate) fn read(input: &mut Reader<'_>) -> Result<Signed<T>, FormatError> {
         input.array_of(2, "a value and its signature")?;
         let value = T::read(input)?;
         let at = input.at();
