@@ -9,6 +9,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Instant;
 
+use serde::{Deserialize, Serialize};
 use wasmtime::Store;
 use wasmtime::component::ResourceTable;
 
@@ -45,7 +46,7 @@ pub struct Inputs {
 }
 
 /// What a task can learn about itself.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TaskInfo {
     /// Its name in the pipeline.
     pub name: String,
@@ -205,7 +206,7 @@ impl Sandbox {
         let quota = Quota {
             bytes: grant.output_bytes,
             entries: grant.output_entries,
-            spool_dir: self.engine.spool_dir(),
+            spool: self.engine.spool(),
         };
         let mut table = ResourceTable::new();
         table.set_max_capacity(limits::HANDLES as usize);

@@ -28,6 +28,10 @@ use render::diagnose::Shown;
 use render::term::Term;
 
 fn main() -> ExitCode {
+    // A process that runs a task of somebody else's knows nothing of what follows.
+    if let Some(exit) = sykli_node::isolation::child(std::env::args_os()) {
+        return exit;
+    }
     init_tracing();
     let (outcome, shown) = match Cli::try_parse() {
         Ok(cli) => start(cli),

@@ -43,9 +43,8 @@ use rustix::fs::FlockOperation;
 use sykli_core::consent::{Capabilities, Forget};
 use sykli_core::id::{LeaseKey, NodeId, RunId};
 use sykli_core::machine::{Event, Machine, Setup, Submission};
-use sykli_core::policy::Policy;
+use sykli_core::policy::{ConsentMode, Policy};
 use sykli_core::profile::ProfileKind;
-use sykli_runtime::Engine;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::control::Notices;
@@ -55,6 +54,7 @@ use crate::events::NodeRef;
 use crate::foreign;
 use crate::host_state::{HostProbe, Roots};
 use crate::identity::{Identity, IdentityError};
+use crate::isolation::{Isolation, Program};
 use crate::journal::Journal;
 use crate::ledger::{Ledger, LedgerError};
 use crate::membership::{Membership, MembershipError};
@@ -217,7 +217,7 @@ pub(super) struct Shared {
     slots: u32,
     memory_mb: u64,
     store: Store,
-    engine: Engine,
+    isolation: Arc<Isolation>,
     /// Compressed sizes of blobs.
     sizes: Arc<SizeBook>,
     ledger: Arc<Ledger>,
@@ -313,7 +313,7 @@ impl MeshNode {
         let membership = Membership::open(data, &identity, settings.trust.clone())?;
         let ledger = Arc::new(Ledger::open(data)?);
         let store = node.store().map_err(Box::new)?.clone();
-        let engine = node.engine().map_err(Box::new)?.clone();
+        let isolation = isolation(node, &settings)?;
         let runtime = runtime().map_err(MeshNodeError::Threads)?;
         let cap = settings.profile.artifacts.most_bytes();
         let cap = cap.min(settings.policy.max_artifact_bytes);
@@ -336,7 +336,7 @@ impl MeshNode {
             slots: settings.slots,
             memory_mb: settings.memory_mb,
             store,
-            engine,
+            isolation,
             sizes: Arc::clone(&sizes),
             ledger: ledger.clone(),
             mesh: mesh.clone(),
@@ -496,6 +496,18 @@ impl Handle {
     pub(crate) fn cap(&self) -> u64 {
         self.cap
     }
+}
+
+/// Where tasks of others run; with processes kept ready where some may come.
+fn isolation(node: &Node, settings: &MeshSettings) -> Result<Arc<Isolation>, MeshNodeError> {
+    let engine = node.engine().map_err(Box::new)?;
+    let cache = &node.settings().dirs.cache;
+    let isolation = Isolation::new(engine, cache, Program::this());
+    let isolation = isolation.map_err(MeshNodeError::Threads)?;
+    if settings.policy.mode != ConsentMode::Never {
+        isolation.warm();
+    }
+    Ok(Arc::new(isolation))
 }
 
 fn take_lock(path: PathBuf) -> Result<Guard, MeshNodeError> {

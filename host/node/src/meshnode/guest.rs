@@ -242,21 +242,20 @@ fn run(
     shared: &Shared,
     owner: NodeId,
     offer: &Offer,
-    watch: &Arc<Watch>,
+    watch: &Watch,
     cancel: &CancelToken,
     done: &mpsc::UnboundedSender<Done>,
 ) {
     let say = |event| drop(done.send(Done::Core(event)));
     let key = offer.key.clone();
     say(Event::ForeignStarted { owner, key });
-    let observer: Arc<dyn Observer> = watch.clone();
     let host = foreign::Host {
         store: &shared.store,
-        engine: &shared.engine,
+        isolation: &shared.isolation,
         policy: &shared.policy,
         sizes: &shared.sizes,
     };
-    let ran = foreign::run_foreign(host, offer, observer, cancel);
+    let ran = foreign::run_foreign(host, offer, watch, cancel);
     let outcome = ran.map_err(|error| error.lost()).map(|result| {
         Box::new(Claim {
             executor: shared.me,

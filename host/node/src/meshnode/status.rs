@@ -41,6 +41,7 @@ impl Hub {
             draining: self.host.draining,
             up_ms: self.now.0,
             host: self.report.as_ref().map(HostView::from).unwrap_or_default(),
+            isolation: shared.isolation.confinement().and_then(Result::ok),
             peers: self.peers(),
             runs: self
                 .runs

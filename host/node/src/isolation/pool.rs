@@ -1,0 +1,242 @@
+//! Children that are kept ready, so that starting a task takes no longer than telling one what to run.
+//!
+//! One thread starts them and collects those that are used; children die with the thread that started them, so it lives as
+//! long as the pool. A child is taken once and never comes back. Called by `isolation`.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use sykli_runtime::CancelToken;
+
+use super::child::{Child, Program};
+use super::{Confinement, Kind, Lost};
+
+/// How often somebody who waits for a child looks whether it is still wanted.
+const LOOK: Duration = Duration::from_millis(50);
+/// After a child could not be started, the next try comes when somebody wants one, or after this.
+const RETRY: Duration = Duration::from_secs(5);
+/// Dead children that are passed over before a task is given up: who kills them kills more.
+const DEAD: usize = 8;
+
+/// See the module.
+pub(super) struct Pool {
+    shared: Arc<Shared>,
+    starter: Option<JoinHandle<()>>,
+}
+
+struct Shared {
+    program: Program,
+    keep: usize,
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    ready: VecDeque<Child>,
+    net: VecDeque<Child>,
+    /// Who waits for one.
+    waiting: usize,
+    waiting_net: usize,
+    /// Used ones, to be collected.
+    used: Vec<Child>,
+    warm: bool,
+    /// How many could not be started, and why not the last one.
+    failures: u64,
+    failure: Option<String>,
+    given_up: Option<Confinement>,
+    ended: bool,
+}
+
+impl State {
+    fn queue(&mut self, kind: Kind) -> (&mut VecDeque<Child>, &mut usize) {
+        match kind {
+            Kind::Sealed => (&mut self.ready, &mut self.waiting),
+            Kind::Net => (&mut self.net, &mut self.waiting_net),
+        }
+    }
+
+    /// What kind is to be started next.
+    fn wanted(&self, keep: usize) -> Option<Kind> {
+        if self.net.len() < self.waiting_net {
+            return Some(Kind::Net);
+        }
+        let keep = if self.warm { keep } else { 0 };
+        (self.ready.len() < self.waiting.max(keep)).then_some(Kind::Sealed)
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Pool {
+    /// A pool that keeps so many children ready once it is warm.
+    ///
+    /// # Errors
+    /// When there is no thread for it.
+    pub(super) fn new(program: Program, keep: usize) -> io::Result<Pool> {
+        let shared = Arc::new(Shared {
+            program,
+            keep: keep.max(1),
+            state: Mutex::default(),
+            changed: Condvar::new(),
+        });
+        let own = Arc::clone(&shared);
+        let starter = std::thread::Builder::new()
+            .name("sykli-children".to_owned())
+            .spawn(move || serve(&own))?;
+        Ok(Pool {
+            shared,
+            starter: Some(starter),
+        })
+    }
+
+    pub(super) fn warm(&self) {
+        self.shared.lock().warm = true;
+        self.shared.changed.notify_all();
+    }
+
+    pub(super) fn confinement(&self) -> Option<Result<Confinement, String>> {
+        let state = self.shared.lock();
+        let failed = state.failure.clone().map(Err);
+        failed.or_else(|| state.given_up.map(Ok))
+    }
+
+    /// A child that lives, for the caller alone. It may still have to get ready.
+    ///
+    /// # Errors
+    /// Where none can be started, or the caller does not want it any more.
+    pub(super) fn take(&self, kind: Kind, cancel: &CancelToken) -> Result<Child, Lost> {
+        let mut dead = 0;
+        loop {
+            let mut child = self.next(kind, cancel)?;
+            if child.is_alive() {
+                let given_up = child.ready();
+                if let Ok(given_up) = given_up {
+                    self.shared.lock().given_up = Some(given_up);
+                    return Ok(child);
+                }
+            }
+            let how = child.death();
+            self.retire(child);
+            dead += 1;
+            if dead > DEAD {
+                return Err(Lost::NotStarted(how));
+            }
+        }
+    }
+
+    /// Has a used child collected, without waiting for it.
+    pub(super) fn retire(&self, child: Child) {
+        self.shared.lock().used.push(child);
+        self.shared.changed.notify_all();
+    }
+
+    fn next(&self, kind: Kind, cancel: &CancelToken) -> Result<Child, Lost> {
+        let mut state = self.shared.lock();
+        state.warm = true;
+        let before = state.failures;
+        *state.queue(kind).1 += 1;
+        self.shared.changed.notify_all();
+        let found = loop {
+            if let Some(child) = state.queue(kind).0.pop_front() {
+                break Ok(child);
+            }
+            if state.failures > before {
+                break Err(Lost::NotStarted(state.failure.clone().unwrap_or_default()));
+            }
+            if cancel.is_cancelled() || state.ended {
+                break Err(Lost::Stopped);
+            }
+            let waited = self.shared.changed.wait_timeout(state, LOOK);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        };
+        *state.queue(kind).1 -= 1;
+        drop(state);
+        // One is missing now.
+        self.shared.changed.notify_all();
+        found
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        self.shared.lock().ended = true;
+        self.shared.changed.notify_all();
+        if let Some(starter) = self.starter.take() {
+            // It ends by itself, or has panicked, which has been told.
+            let _ = starter.join();
+        }
+    }
+}
+
+/// Starts what is wanted and collects what is used, until the pool is dropped.
+fn serve(shared: &Shared) {
+    let mut state = shared.lock();
+    while !state.ended {
+        let used = std::mem::take(&mut state.used);
+        let wanted = state.wanted(shared.keep);
+        if let Some(kind) = wanted {
+            drop(state);
+            let started = Child::start(&shared.program, kind);
+            drop(used);
+            state = shared.lock();
+            match started {
+                Ok(child) => {
+                    state.failure = None;
+                    state.queue(kind).0.push_back(child);
+                    shared.changed.notify_all();
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "no process for tasks of others can be started");
+                    state.failures += 1;
+                    state.failure = Some(error.to_string());
+                    state = pause(shared, state);
+                }
+            }
+        } else if !used.is_empty() {
+            drop(state);
+            drop(used);
+            state = shared.lock();
+        } else if state.given_up.is_none()
+            && let Some(mut child) = state.ready.pop_front()
+        {
+            // What children can give up here is known once one is ready.
+            drop(state);
+            let learnt = child.ready();
+            state = shared.lock();
+            match learnt {
+                Ok(given_up) => {
+                    state.given_up = Some(given_up);
+                    state.ready.push_front(child);
+                }
+                Err(lost) => {
+                    state.failures += 1;
+                    state.failure = Some(lost.to_string());
+                    state.used.push(child);
+                    state = pause(shared, state);
+                }
+            }
+            shared.changed.notify_all();
+        } else {
+            let waited = shared.changed.wait(state);
+            state = waited.unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+    state.ready.clear();
+    state.net.clear();
+    state.used.clear();
+}
+
+/// After a failure: whoever waits is told, and the next try comes when somebody wants it, or some time later.
+fn pause<'a>(shared: &'a Shared, state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+    shared.changed.notify_all();
+    let waited = shared.changed.wait_timeout(state, RETRY);
+    waited.unwrap_or_else(PoisonError::into_inner).0
+}
