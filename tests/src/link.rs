@@ -110,6 +110,21 @@ fn must(command: &mut Command) {
     assert!(output.status.success(), "{command:?}: {said}");
 }
 
+/// Whether links can be made here. Where not, that is said past what captures a test's output: whoever reads that all is
+/// well has to know.
+///
+/// # Panics
+/// Where nothing can be said.
+#[must_use]
+pub fn possible() -> bool {
+    let Err(obstacle) = Link::new(Quality::default(), 0) else {
+        return true;
+    };
+    let said = format!("SKIPPED: no link between network namespaces can be made: {obstacle}");
+    writeln!(io::stderr(), "{said}").expect("standard error is there");
+    false
+}
+
 /// Two namespaces and what is between them. Its threads end with its devices, which end with it or with the process.
 #[derive(Debug)]
 pub struct Link {
@@ -140,11 +155,13 @@ impl Link {
     /// A link between two new namespaces. `seed` is for what is lost and how late the rest is.
     ///
     /// # Errors
-    /// What the system said, where this process may have no namespaces or no TUN devices.
+    /// What the system said, where this process may have no namespaces or no TUN devices, or there is no `ip`.
     ///
     /// # Panics
-    /// Where it may, and `ip` is missing or fails.
+    /// Where it may, and `ip` fails.
     pub fn new(quality: Quality, seed: u64) -> Result<Link, String> {
+        let asked = Command::new("ip").arg("-V").stdout(Stdio::null()).status();
+        asked.map_err(|error| format!("ip, of iproute2: {error}"))?;
         let ends = [Namespace::new()?, Namespace::new()?];
         let opened = |error: io::Error| format!("/dev/net/tun: {error}");
         let (one, other) = (Tun::open().map_err(opened)?, Tun::open().map_err(opened)?);

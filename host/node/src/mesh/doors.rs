@@ -79,6 +79,13 @@ struct Address {
     fresh: Bucket,
 }
 
+impl Address {
+    /// Whether it has as many connections as it may, or as many handshakes.
+    fn is_full(&self, limits: &MeshLimits) -> bool {
+        self.pending >= limits.pending_per_ip || self.pending + self.established >= limits.per_ip
+    }
+}
+
 /// Counts connections, for the swarm.
 pub(super) struct Doors(Arc<Mutex<Tally>>);
 
@@ -155,20 +162,11 @@ impl Tally {
     fn judge(&mut self, from: IpAddr, proved: bool, now: Instant) -> Knock {
         let pending = self.classes.get(&Class::PendingIn).copied().unwrap_or(0);
         let mut busy = pending >= self.limits.pending_incoming / 4;
-        let MeshLimits {
-            per_ip,
-            pending_per_ip,
-            burst_per_ip,
-            ..
-        } = self.limits;
         if let Some(address) = self.addresses.get_mut(&from) {
-            let full = address.pending >= pending_per_ip
-                || address.pending + address.established >= per_ip
-                || !address.fresh.has(1, now);
-            if full {
+            if address.is_full(&self.limits) || !address.fresh.has(1, now) {
                 return Knock::Ignore;
             }
-            busy |= !address.fresh.has(burst_per_ip / 2, now);
+            busy |= !address.fresh.has(self.limits.burst_per_ip / 2, now);
         }
         match (self.check(Class::PendingIn), proved || !busy) {
             (Err(_), _) => Knock::Ignore,
@@ -222,8 +220,6 @@ impl Tally {
             self.forget(now);
         }
         let MeshLimits {
-            per_ip,
-            pending_per_ip,
             burst_per_ip,
             rate_per_ip,
             ..
@@ -233,7 +229,7 @@ impl Tally {
             established: 0,
             fresh: Bucket::full(burst_per_ip, rate_per_ip, now),
         });
-        if address.pending >= pending_per_ip || address.pending + address.established >= per_ip {
+        if address.is_full(&self.limits) {
             let of = "connections from its address";
             return Err(Denied::TooMany { of });
         }
