@@ -34,7 +34,7 @@ use sykli_core::tree::Tree;
 use sykli_core::wire::v1::MAX_MESSAGE_CHARS;
 use sykli_runtime::{CancelToken, Engine, Floats, Grant, Observer, Outcome, Source, TaskInfo};
 
-use crate::isolation::{InputTree, Isolation, Job, Task};
+use crate::isolation::{Confinement, InputTree, Isolation, Job, Ran, Task};
 use crate::needs::SizeBook;
 use crate::store::{InputFaults, NewResult, Record, Store};
 use crate::worker::judge::{self, Case, Judgement, Passed};
@@ -73,6 +73,8 @@ pub(crate) struct ForeignResult {
     pub(crate) fuel: u64,
     /// How long the guest ran, in milliseconds; of a result that was known, how long it had taken.
     pub(crate) wall_ms: u64,
+    /// What the process that it ran in had given up; none of a result that was known.
+    pub(crate) isolation: Option<Confinement>,
 }
 
 /// The engine class of this node: sykli and wasmtime version, settings, architecture.
@@ -99,10 +101,17 @@ pub(crate) fn run_foreign(
     let run = || attempt(host, offer, observer, cancel);
     let result = catch_unwind(AssertUnwindSafe(run))
         .unwrap_or_else(|panic| Err(ForeignError::of_panic(&*panic)));
-    result.inspect_err(|error| {
-        let task = offer.needs.digest;
-        tracing::info!(%task, code = error.code(), %error, "no result of a foreign task");
-    })
+    let task = offer.needs.digest;
+    match &result {
+        Ok(result) => {
+            let isolation = result.isolation.as_ref().map(Confinement::words);
+            tracing::debug!(%task, ?isolation, "a result of a foreign task");
+        }
+        Err(error) => {
+            tracing::info!(%task, code = error.code(), %error, "no result of a foreign task");
+        }
+    }
+    result
 }
 
 fn attempt(
@@ -137,7 +146,7 @@ fn attempt(
         observer,
         cancel,
     };
-    let outcome = host.isolation.run(&task, &code)?;
+    let Ran { outcome, given_up } = host.isolation.run(&task, &code)?;
     let case = Case {
         store: host.store,
         name: &manifest.name,
@@ -176,6 +185,7 @@ fn attempt(
         stderr: host.store.put_bytes(outcome.stderr.bytes.clone())?,
         fuel: outcome.usage.fuel,
         wall_ms: judge::wall_ms(&outcome),
+        isolation: Some(given_up),
     };
     host.store.flush()?;
     Ok(result)
@@ -200,6 +210,7 @@ fn known_result(host: Host<'_>, record: &Record) -> Result<ForeignResult, Foreig
         stderr: record.stderr,
         fuel: record.fuel,
         wall_ms: record.wall_ms,
+        isolation: None,
     })
 }
 

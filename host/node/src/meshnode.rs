@@ -54,7 +54,7 @@ use crate::events::NodeRef;
 use crate::foreign;
 use crate::host_state::{HostProbe, Roots};
 use crate::identity::{Identity, IdentityError};
-use crate::isolation::{Isolation, Program};
+use crate::isolation::{Isolation, Lost, Needed, Program};
 use crate::journal::Journal;
 use crate::ledger::{Ledger, LedgerError};
 use crate::membership::{Membership, MembershipError};
@@ -132,6 +132,9 @@ pub enum MeshNodeError {
     /// The system gives no threads.
     #[error("failed to start the node's threads: {0}")]
     Threads(std::io::Error),
+    /// Tasks of others cannot run in processes that have given up what its user wants.
+    #[error("cannot take tasks of others: {0}")]
+    Isolation(Lost),
 }
 
 impl MeshNodeError {
@@ -148,6 +151,7 @@ impl MeshNodeError {
             MeshNodeError::Mesh(error) => error.code(),
             MeshNodeError::Node(error) => error.code(),
             MeshNodeError::Threads(_) => "node::threads",
+            MeshNodeError::Isolation(_) => "node::isolation",
         }
     }
 
@@ -168,6 +172,11 @@ impl MeshNodeError {
             MeshNodeError::Mesh(error) => vec![error.hint()],
             MeshNodeError::Node(error) => error.hints(),
             MeshNodeError::Threads(_) => Vec::new(),
+            MeshNodeError::Isolation(_) => vec![
+                "`sykli doctor` says what this system grants".to_owned(),
+                "take no tasks (consent.mode = \"never\"), or take them with what there is (consent.isolation = \"best-effort\")"
+                    .to_owned(),
+            ],
         }
     }
 }
@@ -502,10 +511,13 @@ impl Handle {
 fn isolation(node: &Node, settings: &MeshSettings) -> Result<Arc<Isolation>, MeshNodeError> {
     let engine = node.engine().map_err(Box::new)?;
     let cache = &node.settings().dirs.cache;
-    let isolation = Isolation::new(engine, cache, Program::this());
+    let isolation = Isolation::new(engine, cache, Program::this(), settings.isolation);
     let isolation = isolation.map_err(MeshNodeError::Threads)?;
-    if settings.policy.mode != ConsentMode::Never {
-        isolation.warm();
+    match (settings.policy.mode, settings.isolation) {
+        (ConsentMode::Never, _) => {}
+        (_, Needed::BestEffort) => isolation.warm(),
+        // Said now, not by giving back each task that somebody sends.
+        (_, Needed::Required) => drop(isolation.ready().map_err(MeshNodeError::Isolation)?),
     }
     Ok(Arc::new(isolation))
 }

@@ -21,7 +21,7 @@ use sykli_runtime::{CancelToken, Engine, EngineConfig, Silent, Source};
 use crate::events::RunReport;
 use crate::foreign::{ForeignError, ForeignResult, Host, run_foreign};
 use crate::interrupt::Interrupt;
-use crate::isolation::{Isolation, Program};
+use crate::isolation::{Isolation, Needed, Program};
 use crate::needs::{Bundles, SizeBook};
 use crate::node::{Node, NodeSettings};
 use crate::paths::Dirs;
@@ -63,7 +63,8 @@ impl TwoNodes {
             spool_dir: store.spool_dir(),
         });
         let cache = temp.path().join("there");
-        let isolation = Isolation::new(&engine.unwrap(), &cache, Program::this());
+        let wanted = Needed::BestEffort;
+        let isolation = Isolation::new(&engine.unwrap(), &cache, Program::this(), wanted);
         TwoNodes {
             owner: Node::open(settings).unwrap(),
             isolation: isolation.unwrap(),

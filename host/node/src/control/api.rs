@@ -51,6 +51,8 @@ pub struct NodeStatus {
     pub host: HostView,
     /// What the processes that others' tasks run in could give up; `null` where none was started yet.
     pub isolation: Option<Confinement>,
+    /// Why no such process can be started; `null` where one can, as far as is known.
+    pub isolation_fault: Option<String>,
     /// The nodes that it knows, those that are away included.
     pub peers: Vec<PeerView>,
     /// Its own runs that have not ended.

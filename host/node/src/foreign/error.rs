@@ -109,7 +109,7 @@ impl ForeignError {
                 Lost::Component(_) | Lost::Missing => LostWhy::Bundle,
                 Lost::Died(_) | Lost::Broken(_) => LostWhy::HostFault,
                 // Nobody has run it: that says nothing of it.
-                Lost::NotStarted(_) | Lost::Stopped => LostWhy::Drained,
+                Lost::NotStarted(_) | Lost::NotGranted(_) | Lost::Stopped => LostWhy::Drained,
                 Lost::Disk(_) => LostWhy::DiskFull,
             },
             ForeignError::Missing { .. }
@@ -145,7 +145,7 @@ impl ForeignError {
             ForeignError::Pattern { .. } => "foreign::pattern",
             ForeignError::Apart(lost) => match lost {
                 Lost::Component(_) | Lost::Missing => "foreign::component",
-                Lost::NotStarted(_) => "foreign::not-isolated",
+                Lost::NotStarted(_) | Lost::NotGranted(_) => "foreign::not-isolated",
                 Lost::Stopped => "foreign::stopped",
                 Lost::Died(_) => "foreign::died",
                 Lost::Broken(_) => "foreign::broken",

@@ -3,15 +3,18 @@
 //! Dropped, it is killed and collected, so that none outlives its use. Reading never waits longer than its caller allows.
 //! Called by the pool, and by whoever has taken a child from it.
 
+use std::fmt;
 use std::io;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::Signal;
+use sykli_runtime::Code;
 
 use super::frame::{self, Reader};
 use super::message::{ToChild, ToParent};
@@ -19,10 +22,16 @@ use super::{Confinement, Kind, Lost, MARKER, START};
 
 /// How long a child may take to read an answer.
 const WRITE: Duration = Duration::from_secs(10);
+/// How long a child that has closed its socket may take to be gone.
+const END: Duration = Duration::from_secs(1);
 
 /// What a child is a process of.
 #[derive(Clone, Debug)]
-pub struct Program(Which);
+pub struct Program {
+    which: Which,
+    /// Whether it knows what a rehearsal is.
+    rehearses: bool,
+}
 
 #[derive(Clone, Debug)]
 enum Which {
@@ -39,19 +48,38 @@ impl Program {
         #[cfg(test)]
         return Program::like(super::guest::serve);
         #[cfg(not(test))]
-        Program(Which::At(running()))
+        Program::at(running())
     }
 
     /// The program at `path`.
     #[must_use]
     pub fn at(path: PathBuf) -> Program {
-        Program(Which::At(path))
+        Program {
+            which: Which::At(path),
+            rehearses: true,
+        }
+    }
+
+    /// Another program at `path`, which stands for this one.
+    #[cfg(test)]
+    pub(super) fn instead(path: PathBuf) -> Program {
+        Program {
+            which: Which::At(path),
+            rehearses: false,
+        }
+    }
+
+    pub(super) fn rehearses(&self) -> bool {
+        self.rehearses
     }
 
     /// A child that is a thread of this process and does this.
     #[cfg(test)]
     pub(super) fn like(what: fn(&UnixStream)) -> Program {
-        Program(Which::Thread(what))
+        Program {
+            which: Which::Thread(what),
+            rehearses: false,
+        }
     }
 }
 
@@ -69,6 +97,27 @@ pub(super) struct Child {
     socket: UnixStream,
     reader: Reader,
     given_up: Option<Confinement>,
+    rehearsing: bool,
+}
+
+/// How a child ended.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Death {
+    how: String,
+    signal: Option<i32>,
+}
+
+impl Death {
+    /// Whether its time on a processor was used up.
+    pub(super) fn is_of_time(&self) -> bool {
+        self.signal == Some(Signal::XCPU.as_raw())
+    }
+}
+
+impl fmt::Display for Death {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.how)
+    }
 }
 
 /// What reading came to.
@@ -89,7 +138,7 @@ impl Child {
     pub(super) fn start(program: &Program, kind: Kind) -> io::Result<Child> {
         let (ours, theirs) = UnixStream::pair()?;
         ours.set_write_timeout(Some(WRITE))?;
-        let process = match &program.0 {
+        let process = match &program.which {
             Which::At(path) => Some(spawn(path, kind, theirs.into())?),
             #[cfg(test)]
             Which::Thread(what) => {
@@ -103,7 +152,23 @@ impl Child {
             socket: ours,
             reader: Reader::default(),
             given_up: None,
+            rehearsing: false,
         })
+    }
+
+    /// Has it run what does nothing, as soon as it has given up what it can; it is ready after that.
+    ///
+    /// # Errors
+    /// Where it is gone.
+    pub(super) fn rehearse(&mut self, component: [u8; 32], code: &Code) -> io::Result<()> {
+        let rehearse = ToChild::Rehearse {
+            component,
+            description: String::from_utf8_lossy(code.description()).into_owned(),
+            code_bytes: code.len(),
+        };
+        self.tell(&rehearse, &[], Some(code.file().as_fd()))?;
+        self.rehearsing = true;
+        Ok(())
     }
 
     /// Waits until it is ready; what it gave up.
@@ -112,19 +177,25 @@ impl Child {
     /// Where it does not get ready.
     pub(super) fn ready(&mut self) -> Result<Confinement, Lost> {
         let until = Instant::now() + START;
-        while self.given_up.is_none() {
+        while self.given_up.is_none() || self.rehearsing {
             let left = until.saturating_duration_since(Instant::now());
             match self.hear(left) {
                 Ok(Heard::Message(ToParent::Ready { given_up }, _)) => {
                     self.given_up = Some(given_up);
                 }
+                Ok(Heard::Message(ToParent::Rehearsed, _)) => self.rehearsing = false,
                 Ok(Heard::Nothing) if !left.is_zero() => {}
-                Ok(Heard::End) => return Err(Lost::NotStarted(self.death())),
+                Ok(Heard::End) => return Err(Lost::NotStarted(self.death().to_string())),
                 Ok(_) => return Err(Lost::NotStarted("it does not get ready".to_owned())),
                 Err(error) => return Err(Lost::NotStarted(error.to_string())),
             }
         }
-        Ok(self.given_up.unwrap_or_default())
+        Ok(self.given_up.clone().unwrap_or_default())
+    }
+
+    /// What it gave up, once it is ready.
+    pub(super) fn given_up(&self) -> Option<&Confinement> {
+        self.given_up.as_ref()
     }
 
     /// Whether it lives, as far as the system tells.
@@ -174,25 +245,21 @@ impl Child {
     }
 
     /// Kills it, and says how it ended: by itself, or by this.
-    pub(super) fn death(&mut self) -> String {
-        // Whoever closed the socket by itself is about to be gone; nobody is waited for.
+    pub(super) fn death(&mut self) -> Death {
+        // Whoever closed the socket by itself is about to be gone.
         let _ = self.socket.shutdown(std::net::Shutdown::Both);
-        let Some(process) = &mut self.process else {
-            return "it ended".to_owned();
+        let ended = self.process.as_mut().and_then(|process| {
+            gone(process);
+            process.try_wait().ok().flatten()
+        });
+        self.kill();
+        let signal = ended.and_then(|status| status.signal());
+        let how = match (signal, ended.and_then(|status| status.code())) {
+            (Some(signal), _) => format!("killed by signal {signal}"),
+            (None, Some(code)) => format!("it exited with code {code}"),
+            (None, None) => "it said nothing more".to_owned(),
         };
-        let until = Instant::now() + Duration::from_secs(1);
-        let mut ended = process.try_wait();
-        while matches!(ended, Ok(None)) && Instant::now() < until {
-            std::thread::sleep(Duration::from_millis(1));
-            ended = process.try_wait();
-        }
-        match ended {
-            Ok(Some(status)) => how(status),
-            _ => {
-                self.kill();
-                "it said nothing more".to_owned()
-            }
-        }
+        Death { how, signal }
     }
 
     /// Kills it and waits until it is gone: nobody writes to what it was lent any more.
@@ -229,10 +296,16 @@ fn spawn(path: &Path, kind: Kind, socket: OwnedFd) -> io::Result<std::process::C
         .spawn()
 }
 
-fn how(status: ExitStatus) -> String {
-    match (status.signal(), status.code()) {
-        (Some(signal), _) => format!("killed by signal {signal}"),
-        (None, Some(code)) => format!("it exited with code {code}"),
-        (None, None) => "it ended".to_owned(),
+/// Waits until the process has ended, or a moment.
+#[cfg(target_os = "linux")]
+fn gone(process: &std::process::Child) {
+    use rustix::process::{Pid, PidfdFlags, pidfd_open};
+    if let Ok(ends) = pidfd_open(Pid::from_child(process), PidfdFlags::empty()) {
+        let mut polled = [PollFd::new(&ends, PollFlags::IN)];
+        // What came of it is asked for in any case.
+        let _ = poll(&mut polled, Timespec::try_from(END).ok().as_ref());
     }
 }
+
+#[cfg(not(target_os = "linux"))]
+fn gone(_: &std::process::Child) {}

@@ -4,6 +4,7 @@
 //! (`sykli_runtime::CodeShelf`): a child may have been overcome by what it compiled. A child that dies or takes too long is
 //! a fault under the task, as any other. Blocks its thread. Called by `foreign`.
 
+use std::collections::VecDeque;
 use std::io::{self, Read};
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
@@ -12,6 +13,7 @@ use sykli_core::id::Digest;
 use sykli_runtime::{CancelToken, Code, Floats};
 
 use super::child::{Child, Heard};
+use super::confine::COMPILE_SECONDS;
 use super::message::{ToChild, ToParent};
 use super::{Isolation, Kind, Lost};
 use crate::store::{InputFaults, Lent, Store};
@@ -19,6 +21,25 @@ use crate::store::{InputFaults, Lent, Store};
 /// How long compiling may take; the child's own bound on a processor's time is shorter.
 const LONGEST: Duration = Duration::from_secs(60);
 const LOOK: Duration = Duration::from_millis(20);
+
+/// Components that were refused lately: who sends one again has it refused again, and nothing compiled.
+#[derive(Default)]
+pub(super) struct Refused(VecDeque<(([u8; 32], Floats), String)>);
+
+impl Refused {
+    /// As many as are remembered.
+    const MOST: usize = 256;
+
+    fn get(&self, id: &([u8; 32], Floats)) -> Option<String> {
+        let found = self.0.iter().find(|(known, _)| known == id);
+        found.map(|(_, why)| why.clone())
+    }
+
+    fn note(&mut self, id: ([u8; 32], Floats), why: &str) {
+        self.0.truncate(Refused::MOST - 1);
+        self.0.push_front((id, why.to_owned()));
+    }
+}
 
 impl Isolation {
     /// The compiled code of a component of the store, compiled now where it is not known.
@@ -44,7 +65,13 @@ impl Isolation {
         if let Some(code) = self.shelf.get(digest, floats) {
             return Ok(code);
         }
+        if let Some(why) = crate::db::lock(&self.refused).get(&(digest, floats)) {
+            return Err(Lost::Component(why));
+        }
         let made = self.compile(store, component, floats, cancel);
+        if let Err(Lost::Component(why)) = &made {
+            crate::db::lock(&self.refused).note((digest, floats), why);
+        }
         crate::db::lock(&self.compiling).remove(&(digest, floats));
         made
     }
@@ -110,7 +137,18 @@ impl Coming<'_> {
                 self.child.tell(&compile, &[], Some(file.as_fd()))
             }
         };
-        told.map_err(|_| Lost::Died(self.child.death()))
+        told.map_err(|_| self.died())
+    }
+
+    /// A component that uses up what compiling may take is refused; whatever else kills a compiler is a fault.
+    fn died(&mut self) -> Lost {
+        let death = self.child.death();
+        match death.is_of_time() {
+            true => Lost::Component(format!(
+                "compiling it takes more than {COMPILE_SECONDS} seconds of a processor"
+            )),
+            false => Lost::Died(format!("{death} while it compiled")),
+        }
     }
 
     fn description(&mut self) -> Result<(String, u64), Lost> {
@@ -138,10 +176,7 @@ impl Coming<'_> {
             match self.child.hear(LOOK) {
                 Ok(Heard::Message(message, body)) => return Ok((message, body)),
                 Ok(Heard::Nothing) => {}
-                Ok(Heard::End) => {
-                    let how = self.child.death();
-                    return Err(Lost::Died(format!("{how} while it compiled")));
-                }
+                Ok(Heard::End) => return Err(self.died()),
                 Err(error) => return Err(Lost::Broken(error.to_string())),
             }
         }

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use libc::c_long;
 use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
-    SeccompRule, TargetArch, apply_filter,
+    SeccompRule, TargetArch, apply_filter_all_threads,
 };
 
 use super::Kind;
@@ -102,15 +102,17 @@ const NET: &[c_long] = &[
     libc::SYS_getegid,
 ];
 
-/// Installs the filter for this thread and those that it starts; whether that worked.
-pub(super) fn install(kind: Kind) -> bool {
-    let Ok(arch) = TargetArch::try_from(std::env::consts::ARCH) else {
-        return false;
-    };
-    let Ok(programs) = programs(kind, arch) else {
-        return false;
-    };
-    programs.iter().all(|program| apply_filter(program).is_ok())
+/// Installs the filter for this process.
+///
+/// # Errors
+/// Why that is not granted.
+pub(super) fn install(kind: Kind) -> std::result::Result<(), String> {
+    let arch = TargetArch::try_from(std::env::consts::ARCH).map_err(|error| error.to_string())?;
+    let programs = programs(kind, arch).map_err(|error| error.to_string())?;
+    for program in &programs {
+        apply_filter_all_threads(program).map_err(|error| error.to_string())?;
+    }
+    Ok(())
 }
 
 fn programs(kind: Kind, arch: TargetArch) -> Result<[BpfProgram; 2]> {
@@ -139,6 +141,12 @@ fn rules(kind: Kind) -> Result<Rules> {
     );
     // Its own bounds, not those of others.
     rules.insert(libc::SYS_prlimit64, vec![one_of(0, SeccompCmpOp::Eq, 0)?]);
+    // Aborting, so that its parent sees what it died of; no other signal, to nobody else.
+    let own = u64::from(std::process::id());
+    let abort = [(0, own), (2, u64::from(libc::SIGABRT.unsigned_abs()))];
+    let abort = abort.map(|(index, value)| condition(index, SeccompCmpOp::Eq, value));
+    let abort = abort.into_iter().collect::<Result<Vec<_>>>()?;
+    rules.insert(libc::SYS_tgkill, vec![SeccompRule::new(abort)?]);
     let families = [libc::AF_INET, libc::AF_INET6];
     rules.insert(libc::SYS_socket, any_of(0, families)?);
     // Not F_SETOWN, which sends signals.
@@ -169,6 +177,9 @@ fn any_of<const N: usize>(index: u8, values: [i32; N]) -> Result<Vec<SeccompRule
 
 /// Where argument `index` compares with `value`.
 fn one_of(index: u8, how: SeccompCmpOp, value: u64) -> Result<SeccompRule> {
-    let condition = SeccompCondition::new(index, SeccompCmpArgLen::Dword, how, value)?;
-    SeccompRule::new(vec![condition])
+    SeccompRule::new(vec![condition(index, how, value)?])
+}
+
+fn condition(index: u8, how: SeccompCmpOp, value: u64) -> Result<SeccompCondition> {
+    SeccompCondition::new(index, SeccompCmpArgLen::Dword, how, value)
 }

@@ -15,10 +15,11 @@ use std::sync::Arc;
 use sykli_core::tree::Tree;
 use sykli_runtime::vfs::FlatTree;
 use sykli_runtime::{
-    CancelToken, Captured, Component, Content as Kept, Engine, Floats, Inputs, Observer, Outcome,
-    Sandbox, Status,
+    CancelToken, Captured, Component, Content as Kept, Engine, Floats, Grant, Inputs, Observer,
+    Outcome, Sandbox, Silent, Source, Status, TaskInfo,
 };
 
+use super::attempt;
 use super::confine::{self, Size};
 use super::frame::MAX_BODY;
 use super::message::{Content, Job, ToChild, ToParent};
@@ -71,8 +72,18 @@ fn work(
     given_up: Confinement,
 ) -> io::Result<()> {
     channel.tell(&ToParent::Ready { given_up }, &[])?;
-    match channel.hear()? {
+    let mut told = channel.hear()?;
+    if let Some((ToChild::Rehearse { .. }, ..)) = &told {
+        rehearse(engine, told.take());
+        channel.tell(&ToParent::Rehearsed, &[])?;
+        told = channel.hear()?;
+    }
+    match told {
         None => Ok(()),
+        Some((ToChild::Try(ways), ..)) => {
+            let ways = attempt::open(&ways);
+            channel.tell(&ToParent::Open { ways }, &[])
+        }
         Some((ToChild::Compile { floats, bytes }, body, file)) => {
             confine::for_compiling(size);
             let component = match (bytes, file) {
@@ -104,6 +115,44 @@ fn work(
             }
         }
         Some(_) => Err(io::ErrorKind::InvalidData.into()),
+    }
+}
+
+/// Runs what does nothing: pages, tables and paths that a run needs are there when a task comes. What it comes to does not
+/// matter.
+fn rehearse(engine: &Engine, told: Option<(ToChild, Vec<u8>, Option<File>)>) {
+    let Some((
+        ToChild::Rehearse {
+            component,
+            description,
+            code_bytes,
+        },
+        _,
+        Some(code),
+    )) = told
+    else {
+        return;
+    };
+    let description = description.as_bytes();
+    let taken = engine.take(component, Floats::Fast, description, &code, code_bytes);
+    if let Ok(component) = taken {
+        let given = Inputs {
+            args: Vec::new(),
+            env: Vec::new(),
+            stdin: Source::empty(),
+            mounts: stage::mounts(Overlay::default().into_dir()),
+            seed: [0; 32],
+            task: TaskInfo::default(),
+        };
+        let never = CancelToken::default();
+        let sandbox = Sandbox::new(engine.clone());
+        sandbox.run(
+            &component,
+            &Grant::default(),
+            given,
+            Arc::new(Silent),
+            &never,
+        );
     }
 }
 

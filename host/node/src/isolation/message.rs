@@ -3,6 +3,8 @@
 //! A child asks, its parent answers; only what a guest writes and how far it is comes unasked. The parent believes none of
 //! it. Never part of the wire between nodes: both ends are one program.
 
+use std::net::SocketAddr;
+
 use serde::{Deserialize, Serialize};
 use sykli_runtime::{Floats, Grant, Refusal, Status, TaskInfo, Usage};
 
@@ -27,6 +29,17 @@ pub(crate) struct Job {
     pub(crate) tree_bytes: u64,
 }
 
+/// What a child tries to reach, to see that it cannot.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Ways {
+    /// A file that its parent can read and write.
+    pub(super) file: String,
+    /// Where somebody listens.
+    pub(super) address: SocketAddr,
+    /// Its parent.
+    pub(super) parent: u32,
+}
+
 /// From parent to child.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) enum ToChild {
@@ -42,6 +55,15 @@ pub(super) enum ToChild {
         description: String,
         code_bytes: u64,
     },
+    /// Run this, which is nobody's and does nothing, so that what a task needs has been needed before; the descriptor is its
+    /// code.
+    Rehearse {
+        component: [u8; 32],
+        description: String,
+        code_bytes: u64,
+    },
+    /// Try each way out, and say which are open.
+    Try(Ways),
     /// What was asked for is the body.
     Here,
     /// What was asked for is the descriptor.
@@ -61,6 +83,10 @@ pub(super) enum ToChild {
 pub(super) enum ToParent {
     /// It waits to be told what to do.
     Ready { given_up: Confinement },
+    /// It has rehearsed.
+    Rehearsed,
+    /// The ways out that are open.
+    Open { ways: Vec<String> },
 
     /// Asks for an input tree.
     Tree { index: usize },

@@ -9,7 +9,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use sykli_runtime::CancelToken;
+use sykli_runtime::{CancelToken, Code};
 
 use super::child::{Child, Program};
 use super::{Confinement, Kind, Lost};
@@ -21,6 +21,9 @@ const RETRY: Duration = Duration::from_secs(5);
 /// Dead children that are passed over before a task is given up: who kills them kills more.
 const DEAD: usize = 8;
 
+/// What a child runs before it is ready: its digest, and its code.
+pub(super) type Rehearsal = ([u8; 32], Code);
+
 /// See the module.
 pub(super) struct Pool {
     shared: Arc<Shared>,
@@ -30,6 +33,8 @@ pub(super) struct Pool {
 struct Shared {
     program: Program,
     keep: usize,
+    /// Whether a child that could not give up everything is of no use.
+    whole: bool,
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -76,21 +81,28 @@ impl Shared {
 }
 
 impl Pool {
-    /// A pool that keeps so many children ready once it is warm.
+    /// A pool that keeps so many children ready once it is warm. With `whole`, only a child that has given up everything
+    /// will do.
     ///
     /// # Errors
     /// When there is no thread for it.
-    pub(super) fn new(program: Program, keep: usize) -> io::Result<Pool> {
+    pub(super) fn new(
+        program: Program,
+        keep: usize,
+        whole: bool,
+        rehearsal: impl FnOnce() -> Option<Rehearsal> + Send + 'static,
+    ) -> io::Result<Pool> {
         let shared = Arc::new(Shared {
             program,
-            keep: keep.max(1),
+            keep,
+            whole,
             state: Mutex::default(),
             changed: Condvar::new(),
         });
         let own = Arc::clone(&shared);
         let starter = std::thread::Builder::new()
             .name("sykli-children".to_owned())
-            .spawn(move || serve(&own))?;
+            .spawn(move || serve(&own, rehearsal))?;
         Ok(Pool {
             shared,
             starter: Some(starter),
@@ -105,7 +117,7 @@ impl Pool {
     pub(super) fn confinement(&self) -> Option<Result<Confinement, String>> {
         let state = self.shared.lock();
         let failed = state.failure.clone().map(Err);
-        failed.or_else(|| state.given_up.map(Ok))
+        failed.or_else(|| state.given_up.clone().map(Ok))
     }
 
     /// A child that lives, for the caller alone. It may still have to get ready.
@@ -116,20 +128,38 @@ impl Pool {
         let mut dead = 0;
         loop {
             let mut child = self.next(kind, cancel)?;
-            if child.is_alive() {
-                let given_up = child.ready();
-                if let Ok(given_up) = given_up {
+            if child.is_alive()
+                && let Ok(given_up) = child.ready()
+            {
+                let lacks = given_up.lacks(kind);
+                if kind == Kind::Sealed {
                     self.shared.lock().given_up = Some(given_up);
-                    return Ok(child);
                 }
+                if self.shared.whole && !lacks.is_empty() {
+                    self.retire(child);
+                    return Err(Lost::NotGranted(lacks.join(", ")));
+                }
+                return Ok(child);
             }
-            let how = child.death();
+            let how = child.death().to_string();
             self.retire(child);
             dead += 1;
             if dead > DEAD {
                 return Err(Lost::NotStarted(how));
             }
         }
+    }
+
+    /// Waits until a child is ready, and keeps it for whoever comes next. What it gave up.
+    ///
+    /// # Errors
+    /// As [`Pool::take`].
+    pub(super) fn ready(&self) -> Result<Confinement, Lost> {
+        let child = self.take(Kind::Sealed, &CancelToken::default())?;
+        let given_up = child.given_up().cloned().unwrap_or_default();
+        self.shared.lock().ready.push_front(child);
+        self.shared.changed.notify_all();
+        Ok(given_up)
     }
 
     /// Has a used child collected, without waiting for it.
@@ -177,15 +207,25 @@ impl Drop for Pool {
 }
 
 /// Starts what is wanted and collects what is used, until the pool is dropped.
-fn serve(shared: &Shared) {
+fn serve(shared: &Shared, rehearsal: impl FnOnce() -> Option<Rehearsal>) {
+    let mut rehearsal = Some(rehearsal).filter(|_| shared.program.rehearses());
+    let mut rehearsed = None;
     let mut state = shared.lock();
     while !state.ended {
         let used = std::mem::take(&mut state.used);
         let wanted = state.wanted(shared.keep);
         if let Some(kind) = wanted {
             drop(state);
-            let started = Child::start(&shared.program, kind);
+            let mut started = Child::start(&shared.program, kind);
             drop(used);
+            // While the first one starts.
+            if let Some(make) = rehearsal.take() {
+                rehearsed = make();
+            }
+            if let (Ok(child), Some((component, code))) = (&mut started, &rehearsed) {
+                // One that is gone is found out when it is taken.
+                let _ = child.rehearse(*component, code);
+            }
             state = shared.lock();
             match started {
                 Ok(child) => {

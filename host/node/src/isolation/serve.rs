@@ -4,7 +4,7 @@
 //! the task's grant; files that it wrote to are hashed when it is dead. Time is kept here, too: a child that has not ended
 //! its guest by itself is killed. Blocks its thread. Called by `foreign`.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
@@ -22,7 +22,7 @@ use tempfile::TempPath;
 
 use super::child::{Child, Heard};
 use super::message::{Content, Job, ToChild, ToParent};
-use super::{Isolation, Kind, Lost};
+use super::{Confinement, Isolation, Kind, Lost};
 use crate::store::{InputFaults, Lent, Store};
 
 /// How often a cancel is looked for while the child says nothing.
@@ -47,6 +47,14 @@ pub(crate) struct Task<'a> {
     pub(crate) faults: &'a InputFaults,
     pub(crate) observer: &'a dyn Observer,
     pub(crate) cancel: &'a CancelToken,
+}
+
+/// What became of a task.
+#[derive(Debug)]
+pub(crate) struct Ran {
+    pub(crate) outcome: Outcome,
+    /// What its process had given up.
+    pub(crate) given_up: Confinement,
 }
 
 /// What came of a task's process.
@@ -81,20 +89,27 @@ impl Isolation {
     ///
     /// # Errors
     /// Where its process could not be started, died, or broke the protocol.
-    pub(crate) fn run(&self, task: &Task<'_>, code: &Code) -> Result<Outcome, Lost> {
+    pub(crate) fn run(&self, task: &Task<'_>, code: &Code) -> Result<Ran, Lost> {
         let kind = match task.job.grant.net.is_empty() {
             true => Kind::Sealed,
             false => Kind::Net,
         };
         let child = match self.pool.take(kind, task.cancel) {
-            Err(Lost::Stopped) => return Ok(empty(Status::Cancelled)),
+            Err(Lost::Stopped) => {
+                return Ok(Ran {
+                    outcome: empty(Status::Cancelled),
+                    given_up: Confinement::default(),
+                });
+            }
             taken => taken?,
         };
+        let given_up = child.given_up().cloned().unwrap_or_default();
         let mut session = Session::new(child, task);
-        match session.drive(code)? {
-            End::Said(said) => session.outcome(said, self),
-            End::Killed(status) => Ok(empty(status)),
-        }
+        let outcome = match session.drive(code)? {
+            End::Said(said) => session.outcome(said, self)?,
+            End::Killed(status) => empty(status),
+        };
+        Ok(Ran { outcome, given_up })
     }
 }
 
@@ -150,7 +165,7 @@ impl<'a> Session<'a> {
             .tell(&run, &[], Some(code.file().as_fd()))
             .is_err()
         {
-            return Err(Lost::Died(self.child.death()));
+            return Err(Lost::Died(self.child.death().to_string()));
         }
         let limit = self.grant().timeout;
         let grace = (limit / 10).clamp(GRACE.0, GRACE.1);
@@ -171,7 +186,7 @@ impl<'a> Session<'a> {
                     }
                 }
                 Heard::Nothing => {}
-                Heard::End => return Err(Lost::Died(self.child.death())),
+                Heard::End => return Err(Lost::Died(self.child.death().to_string())),
             }
         }
     }
@@ -245,7 +260,8 @@ impl<'a> Session<'a> {
             return Err(broken("more temporary files than it may have files"));
         }
         if number % LOOK_AT_SPOOL == LOOK_AT_SPOOL - 1 {
-            self.check_spool()?;
+            // What is gone by the end counts, too.
+            self.check_spool(self.grant().output_bytes.saturating_mul(2))?;
         }
         self.next_spool = number
             .checked_add(1)
@@ -287,10 +303,10 @@ impl<'a> Session<'a> {
     }
 
     /// Its sandbox keeps the quota; this is for a child that has lost its own.
-    fn check_spool(&self) -> Result<(), Lost> {
+    fn check_spool(&self, most: u64) -> Result<(), Lost> {
         let len = |path: &TempPath| std::fs::metadata(path).map_or(0, |found| found.len());
         let total: u64 = self.spooled.values().map(len).fold(0, u64::saturating_add);
-        match total > self.grant().output_bytes.saturating_mul(2) {
+        match total > most {
             true => Err(broken("more in temporary files than it may write")),
             false => Ok(()),
         }
@@ -325,7 +341,7 @@ impl<'a> Session<'a> {
             Content::Same { inline } if inline < self.inline.len() => At::Inline(inline),
             Content::Inline { bytes } => {
                 self.inline_bytes = self.inline_bytes.saturating_add(bytes);
-                if self.inline_bytes > INLINE_BYTES {
+                if self.inline_bytes > INLINE_BYTES.min(self.grant().output_bytes) {
                     return Err(broken("more in memory than it may have"));
                 }
                 self.missing = bytes;
@@ -370,11 +386,17 @@ impl<'a> Session<'a> {
 
     /// Puts together what the guest left.
     fn outcome(mut self, said: Said, isolation: &Isolation) -> Result<Outcome, Lost> {
-        let spooled = |left: &Left| matches!(left.content, At::Spooled(_));
+        let spooled = |left: &Left| match left.content {
+            At::Spooled(number) => Some(number),
+            At::Inline(_) => None,
+        };
+        let left: BTreeSet<u32> = self.files.iter().filter_map(spooled).collect();
         let mut adopted = HashMap::new();
-        if self.files.iter().any(spooled) {
+        if !left.is_empty() {
             // It could still write to them.
             self.child.kill();
+            self.spooled.retain(|number, _| left.contains(number));
+            self.check_spool(self.grant().output_bytes)?;
             for (number, path) in self.spooled {
                 adopted.insert(number, SpooledFile::adopt(path).map_err(Lost::Disk)?);
             }

@@ -5,6 +5,8 @@
 
 use std::io::Write;
 use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,13 +14,15 @@ use sykli_core::id::Digest;
 use sykli_core::tree::{Tree, TreeEntry};
 use sykli_runtime::vfs::Lender;
 use sykli_runtime::{
-    CancelToken, Engine, EngineConfig, Floats, Grant, Outcome, Silent, Status, TaskInfo, Usage,
+    CancelToken, Code, Engine, EngineConfig, Floats, Grant, Outcome, Silent, Status, TaskInfo,
+    Usage,
 };
 
 use super::child::Program;
+use super::frame;
 use super::message::{Content, Job, ToParent};
 use super::remote::{Channel, Got};
-use super::{Confinement, Isolation, Lost, Task};
+use super::{Confinement, Isolation, Lost, Needed, Task};
 use crate::store::{InputFaults, Store};
 
 const BIG: usize = 100_000;
@@ -30,14 +34,20 @@ struct Scene {
 }
 
 fn scene(child: fn(&UnixStream)) -> Scene {
+    scene_of(|_| Program::like(child), Needed::BestEffort)
+}
+
+/// With what is a child made in a folder.
+fn scene_of(program: impl FnOnce(&Path) -> Program, needed: Needed) -> Scene {
     let temp = tempfile::tempdir().unwrap();
+    let program = program(temp.path());
     let store = Store::open(temp.path()).unwrap();
     let engine = Engine::new(EngineConfig {
         cache_dir: None,
         slots: 1,
         spool_dir: store.spool_dir(),
     });
-    let isolation = Isolation::new(&engine.unwrap(), temp.path(), Program::like(child));
+    let isolation = Isolation::new(&engine.unwrap(), temp.path(), program, needed);
     Scene {
         _temp: temp,
         store,
@@ -72,7 +82,46 @@ fn end(channel: &Channel, status: Status) {
     let _ = channel.tell(&ended, &[]);
 }
 
+fn job(component: [u8; 32], grant: Grant) -> Job {
+    Job {
+        component,
+        floats: Floats::Fast,
+        grant,
+        args: Vec::new(),
+        env: Vec::new(),
+        seed: [0; 32],
+        task: TaskInfo::default(),
+        stdin_bytes: 0,
+        inputs: Vec::new(),
+        tree_bytes: 0,
+    }
+}
+
 impl Scene {
+    /// Has something compiled.
+    fn code(&self, component: &[u8]) -> Result<(), Lost> {
+        let digest = self.store.put_bytes(component.to_vec()).unwrap();
+        let cancel = CancelToken::default();
+        let code = self
+            .isolation
+            .code(&self.store, &digest, Floats::Fast, &cancel);
+        code.map(|_| ())
+    }
+
+    /// Runs what is compiled, with nothing to read.
+    fn run_code(&self, component: [u8; 32], code: Code) -> Result<Outcome, Lost> {
+        let task = Task {
+            store: &self.store,
+            job: job(component, Grant::default()),
+            stdin: None,
+            trees: Vec::new(),
+            faults: &InputFaults::default(),
+            observer: &Silent,
+            cancel: &CancelToken::default(),
+        };
+        Ok(self.isolation.run(&task, &code)?.outcome)
+    }
+
     fn run_as(&self, grant: Grant, cancel: &CancelToken) -> Result<Outcome, Lost> {
         // Its code is never looked at by these children.
         let digest = [1; 32];
@@ -103,16 +152,8 @@ impl Scene {
         let task = Task {
             store: &self.store,
             job: Job {
-                component: digest,
-                floats: Floats::Fast,
-                grant,
-                args: Vec::new(),
-                env: Vec::new(),
-                seed: [0; 32],
-                task: TaskInfo::default(),
-                stdin_bytes: 0,
                 inputs: vec![String::new()],
-                tree_bytes: 0,
+                ..job(digest, grant)
             },
             stdin: None,
             trees: vec![(self.store.put_tree(&tree).unwrap(), Arc::new(tree))],
@@ -120,7 +161,8 @@ impl Scene {
             observer: &Silent,
             cancel,
         };
-        self.isolation.run(&task, &code.unwrap())
+        let ran = self.isolation.run(&task, &code.unwrap())?;
+        Ok(ran.outcome)
     }
 
     fn run(&self) -> Result<Outcome, Lost> {
@@ -153,6 +195,96 @@ fn a_child_that_ends_under_its_task_has_died() {
     assert!(matches!(lost.run(), Err(Lost::Died(_))));
     // The next one gets a child of its own.
     assert!(matches!(lost.run(), Err(Lost::Died(_))));
+}
+
+/// A process that says that it is ready, and when it is told something does `then`, a line of a shell's.
+fn script(folder: &Path, then: &str) -> Program {
+    let mut ready = Vec::new();
+    let given_up = Confinement::default();
+    frame::put(&mut ready, &ToParent::Ready { given_up }, &[]).unwrap();
+    std::fs::write(folder.join("ready"), ready).unwrap();
+    let path = folder.join("child");
+    let text = format!(
+        "#!/bin/sh\ncat '{0}/ready' >&0\nhead -c 8 <&0 >/dev/null || exit 0\n{then}\n",
+        folder.display()
+    );
+    // Written by another process: while this one has it open for writing, what it starts beside would keep it from being run.
+    let mut writer = Command::new("sh");
+    writer.args(["-c", "cat > \"$1\" && chmod +x \"$1\"", "sh"]);
+    let mut writer = writer.arg(&path).stdin(Stdio::piped()).spawn().unwrap();
+    let mut stdin = writer.stdin.take().unwrap();
+    stdin.write_all(text.as_bytes()).unwrap();
+    drop(stdin);
+    assert!(writer.wait().unwrap().success());
+    Program::instead(path)
+}
+
+#[test]
+fn what_is_rehearsed_is_a_command_that_does_nothing() {
+    let real = scene(super::guest::serve);
+    let engine = Engine::new(EngineConfig {
+        cache_dir: None,
+        slots: 1,
+        spool_dir: real.store.spool_dir(),
+    });
+    let (digest, code) = super::rehearsal(&engine.unwrap(), &real.isolation.shelf).unwrap();
+    assert_eq!(digest, Digest::of(super::NOTHING).0);
+    assert_eq!(code.required_imports().unwrap(), [""; 0]);
+    assert!(real.isolation.shelf.get(digest, Floats::Fast).is_some());
+    let outcome = real.run_code(digest, code).unwrap();
+    assert_eq!(outcome.status, Status::Exited(0));
+}
+
+#[test]
+fn a_process_that_aborts_or_panics_costs_its_task_and_says_what_it_died_of() {
+    for (then, what) in [
+        ("kill -ABRT $$", "killed by signal 6"),
+        ("kill -KILL $$", "killed by signal 9"),
+        // As of a panic that nobody caught.
+        ("exit 101", "it exited with code 101"),
+    ] {
+        let dies = scene_of(|folder| script(folder, then), Needed::BestEffort);
+        for _ in 0..2 {
+            match dies.run() {
+                Err(Lost::Died(said)) => assert!(said.contains(what), "{said}"),
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+}
+
+#[test]
+fn what_takes_too_long_to_compile_is_refused_once_and_for_all() {
+    let then = "echo told >> \"$(dirname \"$0\")/log\"; kill -XCPU $$";
+    let mut log = None;
+    let dear = scene_of(
+        |folder| {
+            log = Some(folder.join("log"));
+            script(folder, then)
+        },
+        Needed::BestEffort,
+    );
+    for _ in 0..3 {
+        match dear.code(b"dear") {
+            Err(Lost::Component(said)) => assert!(said.contains("of a processor"), "{said}"),
+            other => panic!("{other:?}"),
+        }
+    }
+    let told = std::fs::read_to_string(log.unwrap()).unwrap();
+    assert_eq!(told.lines().count(), 1, "nothing was compiled again");
+}
+
+#[test]
+fn where_everything_is_required_a_child_that_has_not_given_it_up_runs_nothing() {
+    let child: fn(&UnixStream) = |socket| drop(begin(socket));
+    let poor = scene_of(|_| Program::like(child), Needed::Required);
+    for lost in [poor.run().map(|_| ()), poor.code(b"whatever")] {
+        match lost {
+            Err(Lost::NotGranted(said)) => assert!(said.contains("landlock"), "{said}"),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(matches!(poor.isolation.ready(), Err(Lost::NotGranted(_))));
 }
 
 #[test]
@@ -304,14 +436,7 @@ fn a_child_gets_its_inputs_and_what_it_wrote_is_hashed_here() {
 #[test]
 fn what_cannot_be_compiled_is_the_bundles_and_what_dies_compiling_is_not() {
     let real = scene(super::guest::serve);
-    let code = |scene: &Scene, bytes: &[u8]| {
-        let digest = scene.store.put_bytes(bytes.to_vec()).unwrap();
-        let cancel = CancelToken::default();
-        scene
-            .isolation
-            .code(&scene.store, &digest, Floats::Fast, &cancel)
-    };
-    let refused = code(&real, b"no component").map(|_| ());
+    let refused = real.code(b"no component");
     assert!(matches!(refused, Err(Lost::Component(_))), "{refused:?}");
     let missing = real.isolation.code(
         &real.store,
@@ -324,6 +449,6 @@ fn what_cannot_be_compiled_is_the_bundles_and_what_dies_compiling_is_not() {
         begin(socket);
         let _ = socket.shutdown(std::net::Shutdown::Both);
     });
-    let died = code(&dies, b"whatever").map(|_| ());
+    let died = dies.code(b"whatever");
     assert!(matches!(died, Err(Lost::Died(_))), "{died:?}");
 }

@@ -68,6 +68,7 @@ fn settings(name: &str, trust: NodeId, known: Vec<Multiaddr>) -> MeshSettings {
         profile: Profile::default(),
         labels: BTreeSet::from(["linux".into()]),
         policy: Policy::default(),
+        isolation: Needed::default(),
         listen: vec!["/ip4/127.0.0.1/tcp/0".parse().unwrap()],
         known,
         trust: BTreeSet::from([trust]),

@@ -1,7 +1,7 @@
-//! What `doctor` says of the processes that tasks of others run in: one is started, and asked what it could give up. Only
-//! looks. Called by [`super`].
+//! What `doctor` says of the processes that tasks of others run in: one is started, asked what it could give up, and has
+//! tried each way out. Only looks. Called by [`super`].
 
-use sykli_node::isolation::{Confinement, Program, probe};
+use sykli_node::isolation::{Probed, Program, probe};
 
 use super::{check, ok};
 use crate::error::plain_text;
@@ -10,7 +10,7 @@ use crate::render::json::{Check, CheckState};
 /// See the module.
 pub(super) fn check_isolation() -> Check {
     match probe(&Program::this()) {
-        Ok(given_up) => said(given_up),
+        Ok(probed) => said(&probed),
         Err(error) => check(
             "isolation",
             CheckState::Failed,
@@ -22,36 +22,71 @@ pub(super) fn check_isolation() -> Check {
     }
 }
 
-fn said(given_up: Confinement) -> Check {
+fn said(probed: &Probed) -> Check {
+    let (given_up, open) = (&probed.given_up, plain_text(&probed.open.join(", ")));
     let missing = given_up.missing();
-    if missing.is_empty() {
-        let what = format!(
-            "tasks of other nodes run in processes with limits, no new privileges, an empty network, landlock {} and a \
-             filter of system calls",
-            given_up.landlock
-        );
-        return ok("isolation", what);
+    match (missing.as_slice(), open.as_str()) {
+        ([], "") => ok(
+            "isolation",
+            format!(
+                "tasks of other nodes run in processes with limits, no new privileges, an empty network, landlock {} and a \
+                 filter of system calls; one tried each way out, and all are closed",
+                given_up.landlock
+            ),
+        ),
+        ([], open) => check(
+            "isolation",
+            CheckState::Failed,
+            format!("a process that has given up everything can still {open}"),
+            Some(
+                "take no tasks of other nodes (consent.mode = \"never\") and report this: it should be impossible",
+            ),
+        ),
+        (missing, open) => {
+            let still = match open {
+                "" => "every way out was tried and is closed all the same".to_owned(),
+                open => format!("one tried, and can still {open}"),
+            };
+            check(
+                "isolation",
+                CheckState::Warning,
+                format!(
+                    "tasks of other nodes run in processes of their own, without {}: this system does not grant it; {still}",
+                    plain_text(&missing.join(", "))
+                ),
+                Some(
+                    "a newer kernel, user namespaces or a container with fewer restrictions would; until then take tasks of \
+                     nodes that you know, or none (consent.isolation = \"required\")",
+                ),
+            )
+        }
     }
-    check(
-        "isolation",
-        CheckState::Warning,
-        format!(
-            "tasks of other nodes run in processes of their own, without {}: this system does not grant it",
-            missing.join(", ")
-        ),
-        Some(
-            "a newer kernel, user namespaces or a container with fewer restrictions would; until then take tasks of nodes that you know",
-        ),
-    )
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use sykli_node::isolation::Confinement;
+
+    fn probed(given_up: Confinement, open: &[&str]) -> Probed {
+        let open = open.iter().map(|&way| way.to_owned()).collect();
+        Probed { given_up, open }
+    }
+
+    fn everything() -> Confinement {
+        Confinement {
+            limits: true,
+            no_new_privileges: true,
+            no_network: true,
+            landlock: 7,
+            system_calls: true,
+            ..Confinement::default()
+        }
+    }
 
     #[test]
-    fn what_is_not_granted_is_named() {
-        let nothing = said(Confinement::default());
+    fn what_is_not_granted_is_named_with_its_reason() {
+        let nothing = said(&probed(Confinement::default(), &["connect"]));
         assert_eq!(nothing.state, CheckState::Warning);
         for what in [
             "limits",
@@ -59,24 +94,31 @@ mod tests {
             "network",
             "landlock",
             "system calls",
+            "can still connect",
         ] {
             assert!(nothing.message.contains(what), "{}", nothing.message);
         }
-        let all = said(Confinement {
-            limits: true,
-            no_new_privileges: true,
-            no_network: true,
-            landlock: 7,
-            system_calls: true,
-        });
+        let all = said(&probed(everything(), &[]));
         assert_eq!((all.state, all.hint), (CheckState::Ok, None));
-        let no_network = said(Confinement {
-            limits: true,
-            no_new_privileges: true,
+        let why = "Operation not permitted".to_owned();
+        let no_network = Confinement {
             no_network: false,
-            landlock: 7,
-            system_calls: true,
-        });
-        assert!(no_network.message.contains("without an empty network:"));
+            not_granted: [("no_network".to_owned(), why)].into(),
+            ..everything()
+        };
+        let no_network = said(&probed(no_network, &[])).message;
+        let expected = "without an empty network (Operation not permitted):";
+        assert!(no_network.contains(expected), "{no_network}");
+    }
+
+    #[test]
+    fn a_way_out_that_should_be_closed_is_a_failure() {
+        let open = said(&probed(everything(), &["read a file"]));
+        assert_eq!(open.state, CheckState::Failed);
+        assert!(
+            open.message.contains("can still read a file"),
+            "{}",
+            open.message
+        );
     }
 }
