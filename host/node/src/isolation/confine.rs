@@ -187,10 +187,13 @@ pub(super) fn for_job(size: Size, job: &Job, code_bytes: u64) {
 }
 
 /// Bounds what compiling a component may take.
+///
+/// Nothing where it is not known what the process takes: that was said (`limits`).
 pub(super) fn for_compiling(size: Size) {
-    if size.total > 0 {
-        lower(Resource::As, size.total.saturating_add(COMPILE_BYTES));
+    if size.total == 0 {
+        return;
     }
+    lower(Resource::As, size.total.saturating_add(COMPILE_BYTES));
     // A signal of its own first: by that, its parent knows what it died of.
     let seconds = Rlimit {
         current: Some(COMPILE_SECONDS),
