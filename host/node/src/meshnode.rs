@@ -7,6 +7,7 @@
 //! guest.rs    foreign tasks: bundles taken, guests run, results that wait
 //! fetch.rs    transfers to this node          serve.rs    transfers from it
 //! acquaint.rs how members find each other
+//! apart.rs    where foreign tasks run
 //! book.rs     where nodes were met             join.rs     joining a mesh
 //! ports.rs    the ports of last time
 //! permits.rs  what may be fetched by whom     run.rs      a run's side of all this
@@ -18,6 +19,7 @@
 //! up, for as long as a `sykli run --mesh` lasts. Called by the command line and by `run`.
 
 mod acquaint;
+mod apart;
 mod book;
 mod command;
 mod expelled;
@@ -43,7 +45,7 @@ use rustix::fs::FlockOperation;
 use sykli_core::consent::{Capabilities, Forget};
 use sykli_core::id::{LeaseKey, NodeId, RunId};
 use sykli_core::machine::{Event, Machine, Setup, Submission};
-use sykli_core::policy::{ConsentMode, Policy};
+use sykli_core::policy::Policy;
 use sykli_core::profile::ProfileKind;
 use tokio::sync::{mpsc, oneshot};
 
@@ -54,7 +56,7 @@ use crate::events::NodeRef;
 use crate::foreign;
 use crate::host_state::{HostProbe, Roots};
 use crate::identity::{Identity, IdentityError};
-use crate::isolation::{Isolation, Lost, Needed, Program};
+use crate::isolation::{Isolation, Lost};
 use crate::journal::Journal;
 use crate::ledger::{Ledger, LedgerError};
 use crate::membership::{Membership, MembershipError};
@@ -173,8 +175,7 @@ impl MeshNodeError {
             MeshNodeError::Node(error) => error.hints(),
             MeshNodeError::Threads(_) => Vec::new(),
             MeshNodeError::Isolation(_) => vec![
-                "`sykli doctor` says what this system grants".to_owned(),
-                "take no tasks (consent.mode = \"never\"), or take them with what there is (consent.isolation = \"best-effort\")"
+                "`sykli doctor` says what is granted here; consent.isolation = \"best-effort\" takes tasks with that, consent.mode = \"never\" none"
                     .to_owned(),
             ],
         }
@@ -322,7 +323,7 @@ impl MeshNode {
         let membership = Membership::open(data, &identity, settings.trust.clone())?;
         let ledger = Arc::new(Ledger::open(data)?);
         let store = node.store().map_err(Box::new)?.clone();
-        let isolation = isolation(node, &settings)?;
+        let isolation = apart::isolation(node, &settings)?;
         let runtime = runtime().map_err(MeshNodeError::Threads)?;
         let cap = settings.profile.artifacts.most_bytes();
         let cap = cap.min(settings.policy.max_artifact_bytes);
@@ -505,21 +506,6 @@ impl Handle {
     pub(crate) fn cap(&self) -> u64 {
         self.cap
     }
-}
-
-/// Where tasks of others run; with processes kept ready where some may come.
-fn isolation(node: &Node, settings: &MeshSettings) -> Result<Arc<Isolation>, MeshNodeError> {
-    let engine = node.engine().map_err(Box::new)?;
-    let cache = &node.settings().dirs.cache;
-    let isolation = Isolation::new(engine, cache, Program::this(), settings.isolation);
-    let isolation = isolation.map_err(MeshNodeError::Threads)?;
-    match (settings.policy.mode, settings.isolation) {
-        (ConsentMode::Never, _) => {}
-        (_, Needed::BestEffort) => isolation.warm(),
-        // Said now, not by giving back each task that somebody sends.
-        (_, Needed::Required) => drop(isolation.ready().map_err(MeshNodeError::Isolation)?),
-    }
-    Ok(Arc::new(isolation))
 }
 
 fn take_lock(path: PathBuf) -> Result<Guard, MeshNodeError> {

@@ -20,6 +20,7 @@ use super::*;
 use crate::control::{Notice, notices};
 use crate::events::{RunEvent, RunReport};
 use crate::interrupt::Interrupt;
+use crate::isolation::Needed;
 use crate::node::NodeSettings;
 use crate::paths::Dirs;
 use crate::run::{Reach, RunRequest};
