@@ -215,6 +215,8 @@ fn serve(shared: &Shared, rehearsal: impl FnOnce() -> Option<Rehearsal>) {
         let used = std::mem::take(&mut state.used);
         let wanted = state.wanted(shared.keep);
         if let Some(kind) = wanted {
+            let (ready, waiting) = state.queue(kind);
+            let in_a_hurry = ready.len() < *waiting;
             drop(state);
             let mut started = Child::start(&shared.program, kind);
             drop(used);
@@ -222,7 +224,8 @@ fn serve(shared: &Shared, rehearsal: impl FnOnce() -> Option<Rehearsal>) {
             if let Some(make) = rehearsal.take() {
                 rehearsed = make();
             }
-            if let (Ok(child), Some((component, code))) = (&mut started, &rehearsed) {
+            if !in_a_hurry && let (Ok(child), Some((component, code))) = (&mut started, &rehearsed)
+            {
                 // One that is gone is found out when it is taken.
                 let _ = child.rehearse(*component, code);
             }
