@@ -220,14 +220,15 @@ fn serve(shared: &Shared, rehearsal: impl FnOnce() -> Option<Rehearsal>) {
             drop(state);
             let mut started = Child::start(&shared.program, kind);
             drop(used);
-            // While the first one starts.
-            if let Some(make) = rehearsal.take() {
-                rehearsed = make();
-            }
-            if !in_a_hurry && let (Ok(child), Some((component, code))) = (&mut started, &rehearsed)
-            {
-                // One that is gone is found out when it is taken.
-                let _ = child.rehearse(*component, code);
+            if !in_a_hurry {
+                // While the first one starts.
+                if let Some(make) = rehearsal.take() {
+                    rehearsed = make();
+                }
+                if let (Ok(child), Some((component, code))) = (&mut started, &rehearsed) {
+                    // One that is gone is found out when it is taken.
+                    let _ = child.rehearse(*component, code);
+                }
             }
             state = shared.lock();
             match started {
