@@ -98,6 +98,14 @@ fn kill(signal: &str, pid: u32) {
         .output();
 }
 
+/// Has a child of this node's end of a signal: a handler of the engine's may let one pass that is no fault of its guest's.
+fn end(signal: &str, node: u32, child: u32) {
+    until("it is gone", || {
+        kill(signal, child);
+        (!children(node).contains(&child)).then_some(())
+    });
+}
+
 /// What the instances of a run came to, by label.
 fn instances(document: &Value) -> BTreeMap<String, Value> {
     let list = document["instances"].as_array().unwrap().iter();
@@ -350,7 +358,7 @@ fn a_child_that_dies_costs_its_task_and_nothing_else() {
     for signal in ["-KILL", "-ABRT", "-SEGV"] {
         let mut run = busy(&mut there, &here);
         let child = until("a process is at it", || at_work(node).pop());
-        kill(signal, child);
+        end(signal, node, child);
         there.node().said("no result: HostFault");
         // Asked to, it takes back what it may have offered again.
         run.signal(2);
@@ -394,10 +402,7 @@ fn a_task_that_kills_the_processes_of_three_nodes_goes_to_no_fourth() {
             let found = |node: &u32| Some((*node, at_work(*node).pop()?));
             nodes.iter().find_map(found)
         });
-        kill("-SEGV", child);
-        until("it is gone", || {
-            (!at_work(node).contains(&child)).then_some(())
-        });
+        end("-ABRT", node, child);
         seen.insert(node);
     }
     assert_eq!(run.ended().code(), Some(1));

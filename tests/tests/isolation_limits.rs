@@ -15,7 +15,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use sykli_node::isolation::{Apart, Loaded, Lost, Needed, Program};
-use sykli_runtime::{Floats, Grant, Limit, Outcome, Status};
+use sykli_runtime::{Captured, Floats, Grant, Limit, Outcome, Status};
 use sykli_tests::{Ran, bombs, children_peak, guest, sykli, wat_guest};
 
 /// Where that process finds the guests: asking for them would start cargo.
@@ -67,8 +67,8 @@ impl Scene {
     }
 }
 
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
+fn text(captured: &Captured) -> String {
+    String::from_utf8_lossy(&captured.bytes).into_owned()
 }
 
 #[test]
