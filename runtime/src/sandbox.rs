@@ -160,8 +160,15 @@ impl Sandbox {
             Ok(slot) => slot,
             Err(stop) => return empty(stopped(stop, grant)),
         };
-        if let Some(limit) = beyond_bounds(component) {
-            return empty(Status::Limit(limit));
+        if let Some(limit) = beyond_bounds(component, grant) {
+            let refused = match &limit {
+                &Limit::Memory { limit, wanted } => Some(Refusal::Memory { limit, wanted }),
+                _ => None,
+            };
+            return Outcome {
+                refusals: refused.into_iter().collect(),
+                ..empty(Status::Limit(limit))
+            };
         }
         let state = self.state(grant, inputs, observer, started);
         let clock = Arc::clone(&state.clock);
@@ -230,13 +237,22 @@ impl Sandbox {
     }
 }
 
-/// Memories and tables are known before anything is made, so their bound is met without making any.
-fn beyond_bounds(component: &Ready) -> Option<Limit> {
+/// Memories and tables are known before anything is made, so their bound is met without making any. That matters for the size
+/// of memories, too: the engine makes one before it asks whether it may, and a process that runs a guest apart could not.
+fn beyond_bounds(component: &Ready, grant: &Grant) -> Option<Limit> {
+    /// Bytes of a page; others are switched off.
+    const PAGE: u64 = 65_536;
     let required = component.pre.component().resources_required()?;
     if required.num_memories > limits::MEMORIES {
         return Some(Limit::Memories {
             limit: limits::MEMORIES,
         });
+    }
+    let wanted = required.max_initial_memory_size.unwrap_or(0);
+    let wanted = wanted.saturating_mul(PAGE);
+    if wanted > grant.memory_bytes {
+        let limit = grant.memory_bytes;
+        return Some(Limit::Memory { limit, wanted });
     }
     let tables = required.num_tables > limits::TABLES;
     tables.then_some(Limit::Tables {

@@ -150,7 +150,12 @@ fn tables(all: &mut Vec<Hostile>) {
         0xffff_ffff,
     ] {
         let module = body(&format!("(table {elements} funcref)"), "");
-        all.push(hostile(format!("{elements} elements"), module, Ends::Bound));
+        // Beyond what the engine could ever make room for, it is refused before it is compiled.
+        let ends = match elements > 10_000_000 {
+            true => Ends::Refused,
+            false => Ends::Bound,
+        };
+        all.push(hostile(format!("{elements} elements"), module, ends));
     }
     for step in [1_u32, 100, 10_000, 1_000_000, 0x7fff_ffff, 0xffff_ffff] {
         let grow = format!(
@@ -164,11 +169,11 @@ fn tables(all: &mut Vec<Hostile>) {
     }
     for count in [1, 4, 8, 9, 16, 40] {
         let tables = "(table 10 funcref)".repeat(count);
-        all.push(hostile(
-            format!("{count} tables"),
-            body(&tables, ""),
-            Ends::Bound,
-        ));
+        let ends = match count > 8 {
+            true => Ends::Refused,
+            false => Ends::Bound,
+        };
+        all.push(hostile(format!("{count} tables"), body(&tables, ""), ends));
     }
 }
 
@@ -256,26 +261,31 @@ fn beyond_memory(all: &mut Vec<Hostile>) {
         }
     }
     for (start, len) in [
-        (0, 0x1_0001),
+        (0, 0x1_0001_u64),
         (0xffff, 2),
         (1, 0xffff_ffff),
         (0xffff_ffff_u32, 1),
-        (0x8000_0000, 0x8000_0000_u32),
+        (0x8000_0000, 0x8000_0000),
     ] {
+        // What is moved costs fuel, and that is looked at first.
+        let ends = match len > 0x1_0000_0000_u64 / 4096 {
+            true => Ends::Bound,
+            false => Ends::Trap,
+        };
         for operation in ["fill", "copy"] {
             let text =
                 format!("(memory.{operation} (i32.const {start}) (i32.const 0) (i32.const {len}))");
             all.push(hostile(
                 format!("memory.{operation} {len:#x} at {start:#x}"),
                 body("(memory 1)", &text),
-                Ends::Trap,
+                ends,
             ));
         }
         let text = format!("(memory.init $d (i32.const 0) (i32.const {start}) (i32.const {len}))");
         all.push(hostile(
             format!("memory.init {len:#x} at {start:#x}"),
             body("(memory 1) (data $d \"abc\")", &text),
-            Ends::Trap,
+            ends,
         ));
     }
 }

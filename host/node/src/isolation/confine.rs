@@ -179,7 +179,9 @@ pub(super) fn for_job(size: Size, job: &Job, code_bytes: u64) {
     }
     let beside = job.tree_bytes.saturating_mul(8);
     let beside = beside.saturating_add(code_bytes.saturating_mul(3));
-    let most = [size.data, BESIDE_BYTES, job.grant.memory_bytes];
+    // The engine makes a memory before it asks whether the guest may have it: all that it may, and as much again.
+    let memory = job.grant.memory_bytes.saturating_mul(2);
+    let most = [size.data, BESIDE_BYTES, memory];
     let most = most.into_iter().fold(beside, u64::saturating_add);
     lower(Resource::Data, most);
     let file = job.grant.output_bytes.saturating_add(FILE_BYTES);
