@@ -268,7 +268,7 @@ fn beyond_memory(all: &mut Vec<Hostile>) {
         (0x8000_0000, 0x8000_0000),
     ] {
         // What is moved costs fuel, and that is looked at first.
-        let ends = match len > 0x1_0000_0000_u64 / 4096 {
+        let ends = match len > 1 << 20 {
             true => Ends::Bound,
             false => Ends::Trap,
         };
