@@ -147,7 +147,8 @@ impl Engine {
         })
     }
 
-    /// Makes a component ready that the process that started this one handed over: `len` bytes of `file`.
+    /// Makes a component ready that the process that started this one handed over: `len` bytes of `file`, which are read into
+    /// `room`.
     ///
     /// # Errors
     /// When it cannot be read or does not fit this engine.
@@ -158,16 +159,17 @@ impl Engine {
         description: &[u8],
         file: &File,
         len: u64,
+        room: &mut Vec<u8>,
     ) -> Result<Component, LoadError> {
         let unfit = |what: &str| LoadError::Compile(format!("handed over, but {what}"));
         let description =
             Description::decode(description).ok_or_else(|| unfit("not with a description"))?;
         let len = usize::try_from(len).map_err(|_| unfit("too large"))?;
-        let mut code = vec![0; len];
-        file.read_exact_at(&mut code, 0).map_err(LoadError::Io)?;
+        room.resize(len, 0);
+        file.read_exact_at(room, 0).map_err(LoadError::Io)?;
         let flavour = self.flavour(floats)?;
         let compiled =
-            load_handed(&flavour.engine, &code).map_err(|error| unfit(&error.to_string()))?;
+            load_handed(&flavour.engine, room).map_err(|error| unfit(&error.to_string()))?;
         Component::new(flavour, &compiled, digest, description)
     }
 }

@@ -30,6 +30,8 @@ use crate::worker::stage;
 
 /// The largest component that is looked at, bytes: what the checks before compiling accept.
 const MAX_COMPONENT_BYTES: u64 = 256 << 20;
+/// Room that is ready for code, bytes; there is more where it takes more.
+const ROOM: usize = 1 << 20;
 /// Bytes of a tree that are read at once.
 const READ_AT_ONCE: usize = 256 << 10;
 /// Bytes of a guest's output that are passed on at once.
@@ -73,8 +75,11 @@ fn work(
 ) -> io::Result<()> {
     channel.tell(&ToParent::Ready { given_up }, &[])?;
     let mut told = channel.hear()?;
+    let mut room = Vec::new();
     if let Some((ToChild::Rehearse { .. }, ..)) = &told {
-        rehearse(engine, told.take());
+        // Written to once, it is there when a task's code is read into it.
+        room = vec![1; ROOM];
+        rehearse(engine, &mut room, told.take());
         channel.tell(&ToParent::Rehearsed, &[])?;
         told = channel.hear()?;
     }
@@ -108,6 +113,7 @@ fn work(
                 description.as_bytes(),
                 &code,
                 code_bytes,
+                &mut room,
             );
             match taken {
                 Ok(component) => run(channel, engine, *job, &component),
@@ -120,7 +126,7 @@ fn work(
 
 /// Runs what does nothing: pages, tables and paths that a run needs are there when a task comes. What it comes to does not
 /// matter.
-fn rehearse(engine: &Engine, told: Option<(ToChild, Vec<u8>, Option<File>)>) {
+fn rehearse(engine: &Engine, room: &mut Vec<u8>, told: Option<(ToChild, Vec<u8>, Option<File>)>) {
     let Some((
         ToChild::Rehearse {
             component,
@@ -134,7 +140,14 @@ fn rehearse(engine: &Engine, told: Option<(ToChild, Vec<u8>, Option<File>)>) {
         return;
     };
     let description = description.as_bytes();
-    let taken = engine.take(component, Floats::Fast, description, &code, code_bytes);
+    let taken = engine.take(
+        component,
+        Floats::Fast,
+        description,
+        &code,
+        code_bytes,
+        room,
+    );
     if let Ok(component) = taken {
         let given = Inputs {
             args: Vec::new(),

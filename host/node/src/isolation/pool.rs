@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sykli_runtime::{CancelToken, Code};
 
@@ -18,6 +18,8 @@ use super::{Confinement, Kind, Lost};
 const LOOK: Duration = Duration::from_millis(50);
 /// After a child could not be started, the next try comes when somebody wants one, or after this.
 const RETRY: Duration = Duration::from_secs(5);
+/// Another child is started this long after one was taken, unless somebody waits for it.
+const FIRST_STEPS: Duration = Duration::from_millis(3);
 /// Dead children that are passed over before a task is given up: who kills them kills more.
 const DEAD: usize = 8;
 
@@ -46,6 +48,8 @@ struct State {
     /// Who waits for one.
     waiting: usize,
     waiting_net: usize,
+    /// When one was taken last.
+    taken: Option<Instant>,
     /// Used ones, to be collected.
     used: Vec<Child>,
     warm: bool,
@@ -62,6 +66,19 @@ impl State {
             Kind::Sealed => (&mut self.ready, &mut self.waiting),
             Kind::Net => (&mut self.net, &mut self.waiting_net),
         }
+    }
+
+    /// Whether somebody waits for a child that is not there.
+    fn is_short(&self) -> bool {
+        self.ready.len() < self.waiting || self.net.len() < self.waiting_net
+    }
+
+    /// How long nothing is done yet: what begins a task has the processors first.
+    fn pause(&self) -> Option<Duration> {
+        let since = self.taken.filter(|_| !self.is_short())?.elapsed();
+        FIRST_STEPS
+            .checked_sub(since)
+            .filter(|left| !left.is_zero())
     }
 
     /// What kind is to be started next.
@@ -155,6 +172,15 @@ impl Pool {
     /// # Errors
     /// As [`Pool::take`].
     pub(super) fn ready(&self) -> Result<Confinement, Lost> {
+        let mut state = self.shared.lock();
+        state.warm = true;
+        let before = state.failures;
+        self.shared.changed.notify_all();
+        while state.ready.is_empty() && state.failures == before && !state.ended {
+            let waited = self.shared.changed.wait_timeout(state, LOOK);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        drop(state);
         let child = self.take(Kind::Sealed, &CancelToken::default())?;
         let given_up = child.given_up().cloned().unwrap_or_default();
         self.shared.lock().ready.push_front(child);
@@ -188,6 +214,7 @@ impl Pool {
             state = waited.unwrap_or_else(PoisonError::into_inner).0;
         };
         *state.queue(kind).1 -= 1;
+        state.taken = Some(Instant::now());
         drop(state);
         // One is missing now.
         self.shared.changed.notify_all();
@@ -212,11 +239,15 @@ fn serve(shared: &Shared, rehearsal: impl FnOnce() -> Option<Rehearsal>) {
     let mut rehearsed = None;
     let mut state = shared.lock();
     while !state.ended {
+        if let Some(pause) = state.pause() {
+            let waited = shared.changed.wait_timeout(state, pause);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+            continue;
+        }
         let used = std::mem::take(&mut state.used);
         let wanted = state.wanted(shared.keep);
         if let Some(kind) = wanted {
-            let (ready, waiting) = state.queue(kind);
-            let in_a_hurry = ready.len() < *waiting;
+            let in_a_hurry = state.is_short();
             drop(state);
             let mut started = Child::start(&shared.program, kind);
             drop(used);
