@@ -161,12 +161,12 @@ impl Sandbox {
             Err(stop) => return empty(stopped(stop, grant)),
         };
         if let Some(limit) = beyond_bounds(component, grant) {
-            let refused = match &limit {
-                &Limit::Memory { limit, wanted } => Some(Refusal::Memory { limit, wanted }),
-                _ => None,
+            let refusals = match limit {
+                Limit::Memory { limit, wanted } => vec![Refusal::Memory { limit, wanted }],
+                _ => Vec::new(),
             };
             return Outcome {
-                refusals: refused.into_iter().collect(),
+                refusals,
                 ..empty(Status::Limit(limit))
             };
         }

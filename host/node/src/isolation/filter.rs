@@ -2,7 +2,7 @@
 //!
 //! A list of what running a guest takes; everything else is refused with "not permitted", which code that merely tries
 //! something gets along with. Nothing that takes a path is in it: what a child opens, its parent hands over. It may not start
-//! processes, signal or look into others, nor use a socket: a guest without a network may make one, and learns that nobody is
+//! processes, signal others or look into them, nor use a socket: a guest without a network may make one, and learns that nobody is
 //! there. A child that may connect has the calls for that, and for reading the resolver's files, which landlock bounds.
 //! Called by [`super::confine`] alone.
 
