@@ -59,12 +59,6 @@ impl Confinement {
         ]
     }
 
-    /// Whether everything was granted.
-    #[must_use]
-    pub fn is_full(&self) -> bool {
-        self.parts().iter().all(|(have, ..)| *have)
-    }
-
     /// What was not granted, each with the reason where one is known.
     #[must_use]
     pub fn missing(&self) -> Vec<String> {
