@@ -11,7 +11,7 @@
 //! so that readers and killed writers never meet half of one, and never changed once it has its name.
 
 use std::fs::{File, Metadata};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
@@ -60,6 +60,14 @@ impl Cached {
     /// A path to the very file that was checked, whatever has happened to its name since.
     pub(crate) fn path(&self) -> PathBuf {
         PathBuf::from(format!("/dev/fd/{}", self.file.as_raw_fd()))
+    }
+
+    pub(crate) fn file(&self) -> &File {
+        &self.file
+    }
+
+    pub(crate) fn code_len(&self) -> u64 {
+        self.code_len
     }
 
     /// The code, for where such a path leads nowhere.
@@ -146,6 +154,42 @@ impl CodeCache {
         }
     }
 
+    /// Keeps an entry whose `len` bytes of code are read from `code`.
+    ///
+    /// # Errors
+    /// When they cannot be read or written.
+    pub(crate) fn put_from(
+        &self,
+        key: Key,
+        description: &[u8],
+        len: u64,
+        code: &mut dyn Read,
+    ) -> io::Result<()> {
+        let lengths = lengths(description, len)?;
+        let mut sum = checksum(key, &lengths);
+        let mut chunk = vec![0; CHUNK_BYTES];
+        self.write(key, |file| {
+            let mut left = len;
+            while left > 0 {
+                let most = usize::try_from(left).map_or(CHUNK_BYTES, |left| left.min(CHUNK_BYTES));
+                let part = chunk.get_mut(..most).unwrap_or_default();
+                code.read_exact(part)?;
+                sum.update(part);
+                file.write_all(part)?;
+                left -= most as u64;
+            }
+            sum.update(description);
+            let sum = sum.digest128().to_le_bytes();
+            [description, MAGIC, &lengths, &sum]
+                .iter()
+                .try_for_each(|part| file.write_all(part))
+        })?;
+        if let Err(error) = self.prune(MAX_TOTAL_BYTES) {
+            tracing::debug!(%error, "compiled code is not pruned");
+        }
+        Ok(())
+    }
+
     /// Removes an entry that is of no use.
     pub(crate) fn remove(&self, key: Key) {
         let _ = rustix::fs::unlinkat(&self.dir, key.file_name(), AtFlags::empty());
@@ -153,9 +197,17 @@ impl CodeCache {
 
     fn try_put(&self, key: Key, description: &[u8], code: &[u8]) -> io::Result<()> {
         let trailer = trailer(key, description, code)?;
+        let parts = [code, description, &trailer];
+        self.write(key, |file| {
+            parts.iter().try_for_each(|part| file.write_all(part))
+        })
+    }
+
+    /// Writes an entry beside its name and gives it the name.
+    fn write(&self, key: Key, content: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<()> {
         let count = self.writes.fetch_add(1, Ordering::Relaxed);
         let temporary = format!(".{}.{count}.tmp", std::process::id());
-        let written = self.write_new(&temporary, &[code, description, &trailer]);
+        let written = self.write_new(&temporary, content);
         let renamed = written.and_then(|()| {
             Ok(rustix::fs::renameat(
                 &self.dir,
@@ -170,7 +222,11 @@ impl CodeCache {
         renamed
     }
 
-    fn write_new(&self, name: &str, parts: &[&[u8]]) -> io::Result<()> {
+    fn write_new(
+        &self,
+        name: &str,
+        content: impl FnOnce(&mut File) -> io::Result<()>,
+    ) -> io::Result<()> {
         let flags =
             OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let mut file = File::from(rustix::fs::openat(
@@ -179,7 +235,7 @@ impl CodeCache {
             flags,
             Mode::RUSR | Mode::WUSR,
         )?);
-        parts.iter().try_for_each(|part| file.write_all(part))
+        content(&mut file)
     }
 
     /// Removes the entries used longest ago until all of them take at most `most` bytes, and what killed writers left.
@@ -235,17 +291,23 @@ fn checksum(key: Key, lengths: &[u8]) -> Xxh3 {
     hasher
 }
 
+/// The two lengths of a trailer.
+fn lengths(description: &[u8], code_len: u64) -> io::Result<[u8; 12]> {
+    let len = u32::try_from(description.len());
+    let len = len.map_err(|_| io::Error::from(io::ErrorKind::FileTooLarge))?;
+    let mut lengths = [0; 12];
+    let (first, rest) = lengths.split_at_mut(4);
+    first.copy_from_slice(&len.to_le_bytes());
+    rest.copy_from_slice(&code_len.to_le_bytes());
+    Ok(lengths)
+}
+
 fn trailer(key: Key, description: &[u8], code: &[u8]) -> io::Result<Vec<u8>> {
-    let too_large = |_| io::Error::from(io::ErrorKind::FileTooLarge);
+    let lengths = lengths(description, code.len() as u64)?;
     let mut trailer = Vec::with_capacity(TRAILER_BYTES);
     trailer.extend_from_slice(MAGIC);
-    trailer.extend_from_slice(
-        &u32::try_from(description.len())
-            .map_err(too_large)?
-            .to_le_bytes(),
-    );
-    trailer.extend_from_slice(&u64::try_from(code.len()).map_err(too_large)?.to_le_bytes());
-    let mut sum = checksum(key, trailer.get(8..).unwrap_or_default());
+    trailer.extend_from_slice(&lengths);
+    let mut sum = checksum(key, &lengths);
     sum.update(code);
     sum.update(description);
     trailer.extend_from_slice(&sum.digest128().to_le_bytes());
@@ -321,6 +383,22 @@ mod tests {
         assert!(cache.get(Key([8; 32])).is_none());
         let mode = std::fs::metadata(&cache.path).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o700);
+    }
+
+    #[test]
+    fn what_is_read_from_elsewhere_is_got_as_if_it_was_put() {
+        let (_dir, cache) = cache();
+        cache.put_from(KEY, b"what", 4, &mut &b"code"[..]).unwrap();
+        let entry = cache.get(KEY).unwrap();
+        assert_eq!(
+            (&entry.description[..], &entry.code().unwrap()[..]),
+            (&b"what"[..], &b"code"[..])
+        );
+        let other = Key([8; 32]);
+        let short = cache.put_from(other, b"what", 5, &mut &b"code"[..]);
+        assert!(short.is_err() && cache.get(other).is_none());
+        let left = std::fs::read_dir(&cache.path).unwrap().count();
+        assert_eq!(left, 1, "nothing is left of what did not work");
     }
 
     #[test]

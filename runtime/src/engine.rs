@@ -4,20 +4,23 @@
 //! decided by `config`.
 //!
 //! Compiled code is kept in memory, and on disk by [`cache`](crate::cache). This is the only place that turns bytes into
-//! native code without compiling them, and it does so with what that cache vouches for alone.
+//! native code without compiling them, and it does so with what that cache vouches for alone, in this process or in the one
+//! that started it to run a guest apart ([`handed`]).
 
 mod clear;
 mod config;
+pub(crate) mod handed;
 
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::hash::{Hash, Hasher};
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use wasmtime::component::types::{ComponentItem, Type};
 use wasmtime::component::{Component as Compiled, ComponentExportIndex, InstancePre, Linker};
@@ -27,6 +30,7 @@ use crate::cache::{Cached, CodeCache, Key};
 use crate::drive::{Control, Stop};
 use crate::load::{self, Description, LoadError};
 use crate::state::GuestState;
+use crate::vfs::{Lender, SpoolPlace};
 use clear::Clearing;
 pub(crate) use clear::Turn;
 
@@ -51,7 +55,7 @@ pub struct EngineConfig {
 }
 
 /// How floating-point results may differ between machines.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Floats {
     /// NaN bit patterns as the processor makes them: comparable within one architecture.
     Fast,
@@ -81,8 +85,10 @@ pub struct Engine {
 
 struct Shared {
     slots: u32,
-    spool_dir: Arc<Path>,
+    spool: SpoolPlace,
     cache: Option<CodeCache>,
+    /// Whether compiling uses every core.
+    parallel: bool,
     fast: Flavour,
     portable: OnceLock<Result<Flavour, EngineError>>,
     loaded: Mutex<Loaded>,
@@ -159,11 +165,31 @@ impl Engine {
                 .inspect_err(|error| tracing::warn!(path = %path.display(), %error, "compiled code is not kept"))
                 .ok()
         });
+        let spool = SpoolPlace::Folder(config.spool_dir.into());
+        Engine::with(slots, spool, cache, true)
+    }
+
+    /// An engine for one guest at a time, in a process that may open no file and should need no thread: it keeps no compiled
+    /// code, spools into files that it is lent, and compiles on the calling thread.
+    ///
+    /// # Errors
+    /// When this machine cannot run one.
+    pub fn apart(lender: Arc<dyn Lender>) -> Result<Self, EngineError> {
+        Engine::with(1, SpoolPlace::Lent(lender), None, false)
+    }
+
+    fn with(
+        slots: u32,
+        spool: SpoolPlace,
+        cache: Option<CodeCache>,
+        parallel: bool,
+    ) -> Result<Self, EngineError> {
         let shared = Shared {
             slots,
-            spool_dir: config.spool_dir.into(),
+            spool,
             cache,
-            fast: Flavour::new(Floats::Fast, slots)?,
+            parallel,
+            fast: Flavour::new(Floats::Fast, slots, parallel)?,
             portable: OnceLock::new(),
             loaded: Mutex::default(),
             turns: Turns::new(slots),
@@ -229,8 +255,8 @@ impl Engine {
         }
     }
 
-    pub(crate) fn spool_dir(&self) -> Arc<Path> {
-        Arc::clone(&self.shared.spool_dir)
+    pub(crate) fn spool(&self) -> SpoolPlace {
+        self.shared.spool.clone()
     }
 
     /// Waits until another guest may live.
@@ -271,7 +297,9 @@ impl Engine {
             Floats::Portable => self
                 .shared
                 .portable
-                .get_or_init(|| Flavour::new(Floats::Portable, self.shared.slots))
+                .get_or_init(|| {
+                    Flavour::new(Floats::Portable, self.shared.slots, self.shared.parallel)
+                })
                 .as_ref()
                 .map_err(Clone::clone),
         }
@@ -323,10 +351,7 @@ impl Engine {
         digest: [u8; 32],
         bytes: &[u8],
     ) -> Result<Component, LoadError> {
-        let (bytes, description) = load::prepare(bytes)?;
-        let compiled = Compiled::from_binary(&flavour.engine, &bytes)
-            .map_err(|error| load::refused(&error))?;
-        let component = Component::new(flavour, &compiled, digest, description)?;
+        let (component, compiled) = compile(flavour, digest, bytes)?;
         if let Some(cache) = &self.shared.cache
             && let Ok(code) = compiled.serialize()
         {
@@ -334,6 +359,30 @@ impl Engine {
         }
         Ok(component)
     }
+}
+
+/// Checks and compiles.
+fn compile(
+    flavour: &Flavour,
+    digest: [u8; 32],
+    bytes: &[u8],
+) -> Result<(Component, Compiled), LoadError> {
+    let (bytes, description) = load::prepare(bytes)?;
+    let compiled =
+        Compiled::from_binary(&flavour.engine, &bytes).map_err(|error| load::refused(&error))?;
+    let component = Component::new(flavour, &compiled, digest, description)?;
+    Ok((component, compiled))
+}
+
+/// The code that the process that started this one handed over.
+#[allow(unsafe_code)]
+fn load_handed(engine: &wasmtime::Engine, code: &[u8]) -> Result<Compiled, wasmtime::Error> {
+    // SAFETY: it asks for what `serialize` of an engine like this one made. This process was started by the same program to
+    // run one guest and is handed code by its parent alone, which took it from an entry of a folder that only this user can
+    // write, under a key of wasmtime's version, settings and processor, after the checksum over key and content held
+    // (`handed::CodeShelf`). Where a process of ours that compiled it was overcome by what it compiled, the code is as hostile as
+    // the guest that it belongs to, and this process is confined for that: docs/src/adr/0026.
+    unsafe { Compiled::deserialize(engine, code) }
 }
 
 /// The code of an entry, mapped from its file; copied where the system gives no path to an open file.
@@ -381,8 +430,9 @@ impl Loaded {
 }
 
 impl Flavour {
-    fn new(floats: Floats, slots: u32) -> Result<Self, EngineError> {
+    fn new(floats: Floats, slots: u32, parallel: bool) -> Result<Self, EngineError> {
         let mut config = config::config(floats);
+        config.parallel_compilation(parallel);
         config.allocation_strategy(InstanceAllocationStrategy::Pooling(config::pool(slots)));
         let engine = match wasmtime::Engine::new(&config) {
             Ok(engine) => engine,

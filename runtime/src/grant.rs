@@ -7,11 +7,12 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 /// Bounds and permissions of one run. The default denies every capability and sets bounds that an ordinary task
 /// stays below.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Grant {
     /// Instructions the guest may execute, in wasmtime's fuel units (about one an instruction).
     pub fuel: u64,
@@ -53,7 +54,7 @@ impl Default for Grant {
 }
 
 /// One host that a guest may connect to. Written `host`, `host:port`, `1.2.3.4:port` or `[::1]:port`.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct NetRule {
     /// A name (compared without case) or the text of an address.
     pub host: String,

@@ -23,6 +23,7 @@ mod state;
 mod verdict;
 pub mod vfs;
 
+pub use engine::handed::{Code, CodeShelf, Compilation};
 pub use engine::{Component, Engine, EngineConfig, EngineError, Floats};
 pub use grant::{Grant, NetRule, NetRuleError};
 pub use imports::provided_imports;

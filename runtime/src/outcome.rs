@@ -6,6 +6,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::vfs::Changes;
 
 /// Everything one run came to.
@@ -26,7 +28,7 @@ pub struct Outcome {
 }
 
 /// How a run ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Status {
     /// The guest returned or exited with this code; 0 is success.
     Exited(i32),
@@ -84,7 +86,7 @@ impl fmt::Display for Status {
 }
 
 /// What a trapped guest did.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum TrapKind {
     /// `unreachable`: a panic or abort of the guest's own language.
     Unreachable,
@@ -103,7 +105,7 @@ pub enum TrapKind {
 }
 
 /// The bound of a grant, or of every run, that a guest met.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Limit {
     /// Every unit of fuel is used.
     Fuel {
@@ -179,7 +181,7 @@ impl fmt::Display for Limit {
 }
 
 /// What a run used.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Usage {
     /// Units of fuel.
     pub fuel: u64,
@@ -203,7 +205,7 @@ pub struct Captured {
 }
 
 /// Something a guest asked for and was refused without being ended; enough to print the line that would grant it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Refusal {
     /// A connection or a name look-up.
     Net {

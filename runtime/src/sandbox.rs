@@ -9,6 +9,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Instant;
 
+use serde::{Deserialize, Serialize};
 use wasmtime::Store;
 use wasmtime::component::ResourceTable;
 
@@ -45,7 +46,7 @@ pub struct Inputs {
 }
 
 /// What a task can learn about itself.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TaskInfo {
     /// Its name in the pipeline.
     pub name: String,
@@ -159,8 +160,15 @@ impl Sandbox {
             Ok(slot) => slot,
             Err(stop) => return empty(stopped(stop, grant)),
         };
-        if let Some(limit) = beyond_bounds(component) {
-            return empty(Status::Limit(limit));
+        if let Some(limit) = beyond_bounds(component, grant) {
+            let refusals = match limit {
+                Limit::Memory { limit, wanted } => vec![Refusal::Memory { limit, wanted }],
+                _ => Vec::new(),
+            };
+            return Outcome {
+                refusals,
+                ..empty(Status::Limit(limit))
+            };
         }
         let state = self.state(grant, inputs, observer, started);
         let clock = Arc::clone(&state.clock);
@@ -205,7 +213,7 @@ impl Sandbox {
         let quota = Quota {
             bytes: grant.output_bytes,
             entries: grant.output_entries,
-            spool_dir: self.engine.spool_dir(),
+            spool: self.engine.spool(),
         };
         let mut table = ResourceTable::new();
         table.set_max_capacity(limits::HANDLES as usize);
@@ -229,13 +237,22 @@ impl Sandbox {
     }
 }
 
-/// Memories and tables are known before anything is made, so their bound is met without making any.
-fn beyond_bounds(component: &Ready) -> Option<Limit> {
+/// Memories and tables are known before anything is made, so their bound is met without making any. That matters for the size
+/// of memories, too: the engine makes one before it asks whether it may, and a process that runs a guest apart could not.
+fn beyond_bounds(component: &Ready, grant: &Grant) -> Option<Limit> {
+    /// Bytes of a page; others are switched off.
+    const PAGE: u64 = 65_536;
     let required = component.pre.component().resources_required()?;
     if required.num_memories > limits::MEMORIES {
         return Some(Limit::Memories {
             limit: limits::MEMORIES,
         });
+    }
+    let wanted = required.max_initial_memory_size.unwrap_or(0);
+    let wanted = wanted.saturating_mul(PAGE);
+    if wanted > grant.memory_bytes {
+        let limit = grant.memory_bytes;
+        return Some(Limit::Memory { limit, wanted });
     }
     let tables = required.num_tables > limits::TABLES;
     tables.then_some(Limit::Tables {

@@ -1,7 +1,7 @@
 //! What the error that ended a guest means: its exit, a trap, a bound of its grant, or a fault of the host's.
 //!
-//! Errors are told apart by type. Two bounds of wasmtime's have no type and are told apart by their text; a test of each
-//! fails when a new wasmtime words them differently.
+//! Errors are told apart by type. Some of wasmtime's have none and are told apart by their text; a test of each fails when a
+//! new wasmtime words them differently.
 
 use wasmtime::component::ResourceTableError;
 use wasmtime::{PoolConcurrencyLimitError, Trap, WasmBacktrace};
@@ -16,6 +16,7 @@ const LINE_BYTES: usize = 512;
 const HANDLES_TEXT: &str = "handle limit exceeded";
 const CALL_DATA_TEXT: &str = "fuel allocated for hostcalls has been exhausted";
 const INSTANCES_TEXT: &str = "instance count too high";
+const DISCRIMINANT_TEXT: &str = "invalid expected discriminant";
 
 /// The status of a run that ended with `error`.
 pub(crate) fn of(error: &wasmtime::Error, grant: &Grant, meter: &Meter) -> Status {
@@ -59,8 +60,10 @@ pub(crate) fn of(error: &wasmtime::Error, grant: &Grant, meter: &Meter) -> Statu
         let (limit, elements) = (limits::TABLES, limits::TABLE_ELEMENTS);
         return Status::Limit(Limit::Tables { limit, elements });
     }
+    // What the guest's `run` returned is looked at when it has ended: an error then is the guest's, and has no frames.
+    let returned = trap.is_none() && error.root_cause().to_string().contains(DISCRIMINANT_TEXT);
     match (trap, backtrace) {
-        (None, None) => Status::HostFault {
+        (None, None) if !returned => Status::HostFault {
             message: shorten(format!("{error:#}")),
         },
         _ => Status::Trapped {

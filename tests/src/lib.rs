@@ -16,7 +16,7 @@ pub mod mesh;
 mod peak;
 mod project;
 
-pub use peak::peak;
+pub use peak::{children_peak, peak};
 pub use project::{Project, Ran};
 
 use std::collections::BTreeMap;

@@ -38,6 +38,25 @@ pub fn peak(command: &mut Command) -> (Ran, u64) {
     (ran, peak)
 }
 
+/// The most memory that was resident at once in any process that this one has started and waited for, in bytes; theirs
+/// included.
+///
+/// # Panics
+/// Where the system does not tell.
+#[must_use]
+#[allow(
+    unsafe_code,
+    reason = "the standard library does not tell what children used"
+)]
+pub fn children_peak() -> u64 {
+    // SAFETY: `rusage` is plain numbers, for which all bits zero is a value.
+    let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
+    // SAFETY: the pointer is to a live value of the type asked for.
+    let got = unsafe { libc::getrusage(libc::RUSAGE_CHILDREN, &raw mut usage) };
+    assert_eq!(got, 0, "a process can ask about its children");
+    u64::try_from(usage.ru_maxrss).unwrap_or_default() << 10
+}
+
 fn text(stream: Option<impl Read>) -> String {
     let mut bytes = Vec::new();
     stream

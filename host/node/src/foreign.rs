@@ -10,6 +10,9 @@
 //! error.rs  why there is no result
 //! ```
 //!
+//! The guest runs in a process of its own, and so does the compiler of its component (`isolation`); this one only hands
+//! over what belongs to the task and judges what comes back.
+//!
 //! A pure task that this node has run itself is answered from its cache. A result that another node computed and nobody
 //! here has checked is not: it would be passed on as this node's word. It never fetches a blob, never signs, never says
 //! anything to a peer. Blocks its thread. Called by the mesh node, which knows where bundles come from.
@@ -29,14 +32,11 @@ use sykli_core::manifest::Manifest;
 use sykli_core::policy::Policy;
 use sykli_core::tree::Tree;
 use sykli_core::wire::v1::MAX_MESSAGE_CHARS;
-use sykli_runtime::{
-    CancelToken, Component, DirSource, Engine, Floats, Inputs, Observer, Outcome, Sandbox, Source,
-    TaskInfo,
-};
+use sykli_runtime::{CancelToken, Engine, Floats, Grant, Observer, Outcome, Source, TaskInfo};
 
 use crate::events::FailureReport;
+use crate::isolation::{Confinement, InputTree, Isolation, Job, Ran, Task};
 use crate::needs::SizeBook;
-use crate::prepare::overlay::Overlay;
 use crate::store::{InputFaults, NewResult, Record, Store};
 use crate::worker::judge::{self, Case, Judgement, Passed};
 use crate::worker::{self, stage};
@@ -44,16 +44,13 @@ pub(crate) use error::ForeignError;
 pub(crate) use terms::MAX_PATTERNS;
 use terms::Terms;
 
-/// The largest component that is read, bytes.
-const MAX_COMPONENT_BYTES: u64 = 1 << 30;
-
 /// What this node runs the tasks of others with.
 #[derive(Clone, Copy)]
 pub(crate) struct Host<'a> {
     /// Where bundles are and results go.
     pub(crate) store: &'a Store,
-    /// What guests run on.
-    pub(crate) engine: &'a Engine,
+    /// Where guests run.
+    pub(crate) isolation: &'a Isolation,
     /// What its user allows.
     pub(crate) policy: &'a Policy,
     /// Compressed sizes, at the level that outputs will be sent at.
@@ -77,6 +74,8 @@ pub(crate) struct ForeignResult {
     pub(crate) fuel: u64,
     /// How long the guest ran, in milliseconds; of a result that was known, how long it had taken.
     pub(crate) wall_ms: u64,
+    /// What the process that it ran in had given up; none of a result that was known.
+    pub(crate) isolation: Option<Confinement>,
 }
 
 /// The engine class of this node: sykli and wasmtime version, settings, architecture.
@@ -97,22 +96,29 @@ pub(crate) fn host_imports() -> BTreeSet<Arc<str>> {
 pub(crate) fn run_foreign(
     host: Host<'_>,
     offer: &Offer,
-    observer: Arc<dyn Observer>,
+    observer: &dyn Observer,
     cancel: &CancelToken,
 ) -> Result<ForeignResult, ForeignError> {
     let run = || attempt(host, offer, observer, cancel);
     let result = catch_unwind(AssertUnwindSafe(run))
         .unwrap_or_else(|panic| Err(ForeignError::of_panic(&*panic)));
-    result.inspect_err(|error| {
-        let task = offer.needs.digest;
-        tracing::info!(%task, code = error.code(), %error, "no result of a foreign task");
-    })
+    let task = offer.needs.digest;
+    match &result {
+        Ok(result) => {
+            let isolation = result.isolation.as_ref().map(Confinement::words);
+            tracing::debug!(%task, ?isolation, "a result of a foreign task");
+        }
+        Err(error) => {
+            tracing::info!(%task, code = error.code(), %error, "no result of a foreign task");
+        }
+    }
+    result
 }
 
 fn attempt(
     host: Host<'_>,
     offer: &Offer,
-    observer: Arc<dyn Observer>,
+    observer: &dyn Observer,
     cancel: &CancelToken,
 ) -> Result<ForeignResult, ForeignError> {
     let Terms {
@@ -125,12 +131,23 @@ fn attempt(
         return known_result(host, &record);
     }
     terms::room(host.store, manifest.output_bytes)?;
-    let component = load(host, &manifest)?;
-    terms::imports(offer, &component)?;
+    let floats = worker::floats(manifest.floats);
+    let code = host
+        .isolation
+        .code(host.store, &manifest.component, floats, cancel)?;
+    terms::imports(offer, &code)?;
     let faults = InputFaults::default();
-    let inputs = inputs(host.store, &manifest, offer, &faults)?;
-    let sandbox = Sandbox::new(host.engine.clone());
-    let outcome = sandbox.run(&component, &grant, inputs, observer, cancel);
+    let (stdin_bytes, trees) = inputs(host.store, &manifest)?;
+    let task = Task {
+        store: host.store,
+        job: job(&manifest, offer, grant, stdin_bytes, &trees),
+        stdin: manifest.stdin,
+        trees,
+        faults: &faults,
+        observer,
+        cancel,
+    };
+    let Ran { outcome, given_up } = host.isolation.run(&task, &code)?;
     let case = Case {
         store: host.store,
         name: &manifest.name,
@@ -165,6 +182,7 @@ fn attempt(
         stderr: host.store.put_bytes(outcome.stderr.bytes.clone())?,
         fuel: outcome.usage.fuel,
         wall_ms: judge::wall_ms(&outcome),
+        isolation: Some(given_up),
     };
     host.store.flush()?;
     Ok(result)
@@ -189,6 +207,7 @@ fn known_result(host: Host<'_>, record: &Record) -> Result<ForeignResult, Foreig
         stderr: record.stderr,
         fuel: record.fuel,
         wall_ms: record.wall_ms,
+        isolation: None,
     })
 }
 
@@ -210,37 +229,40 @@ fn keep(
     Ok(())
 }
 
-/// The component, compiled here or before; its bytes are those of its digest.
-fn load(host: Host<'_>, manifest: &Manifest) -> Result<Component, ForeignError> {
-    let digest = manifest.component;
-    let read = || {
-        let bytes = host.store.read(&digest, MAX_COMPONENT_BYTES);
-        let missing = || std::io::Error::other("it is not in the bundle");
-        bytes.map(|bytes| bytes.to_vec()).ok_or_else(missing)
+/// What its guest will read: how long standard input is, and the input trees. Files are looked for when they are read.
+fn inputs(store: &Store, manifest: &Manifest) -> Result<(u64, Vec<InputTree>), ForeignError> {
+    let missing = |what| ForeignError::Missing { what };
+    let stdin_bytes = match &manifest.stdin {
+        None => 0,
+        Some(digest) => {
+            let found = store.get(digest);
+            found.ok_or(missing("the standard input"))?.len()
+        }
     };
-    let floats = worker::floats(manifest.floats);
-    let loaded = host.engine.load_by_digest(digest.0, floats, read);
-    loaded.map_err(|error| ForeignError::Component(Box::new(error)))
+    let mut trees = Vec::with_capacity(manifest.inputs.len());
+    for digest in manifest.inputs.values() {
+        let tree = store.tree(digest);
+        trees.push((*digest, tree.ok_or(missing("an input tree"))?));
+    }
+    Ok((stdin_bytes, trees))
 }
 
-/// What the guest finds: as its owner's own guest would.
-fn inputs(
-    store: &Store,
+/// What its process is told: the guest finds what its owner's own guest would.
+fn job(
     manifest: &Manifest,
     offer: &Offer,
-    faults: &InputFaults,
-) -> Result<Inputs, ForeignError> {
-    let stdin = match &manifest.stdin {
-        None => Source::empty(),
-        Some(digest) => store.get(digest).ok_or(ForeignError::Missing {
-            what: "the standard input",
-        })?,
-    };
-    Ok(Inputs {
+    grant: Grant,
+    stdin_bytes: u64,
+    trees: &[InputTree],
+) -> Job {
+    let entries = trees.iter().flat_map(|(_, tree)| tree.entries());
+    let tree_bytes = entries.map(|entry| entry.path.len() as u64 + 64).sum();
+    Job {
+        component: manifest.component.0,
+        floats: worker::floats(manifest.floats),
+        grant,
         args: stage::arguments(&manifest.name, manifest.args.iter().map(String::as_str)),
         env: manifest.env.clone().into_iter().collect(),
-        stdin,
-        mounts: stage::mounts(inputs_dir(store, manifest, faults)?),
         seed: offer.needs.digest.0,
         task: TaskInfo {
             name: manifest.name.clone(),
@@ -254,23 +276,10 @@ fn inputs(
             },
             item: manifest.item.clone(),
         },
-    })
-}
-
-/// What the guest sees under `/in`. Files are looked for when they are read.
-fn inputs_dir(
-    store: &Store,
-    manifest: &Manifest,
-    faults: &InputFaults,
-) -> Result<Arc<dyn DirSource>, ForeignError> {
-    let mut dir = Overlay::default();
-    for (prefix, digest) in &manifest.inputs {
-        let tree = store.tree(digest).ok_or(ForeignError::Missing {
-            what: "an input tree",
-        })?;
-        dir.add(prefix, Arc::new(store.layer(tree, faults)));
+        stdin_bytes,
+        inputs: manifest.inputs.keys().cloned().collect(),
+        tree_bytes,
     }
-    Ok(dir.into_dir())
 }
 
 /// What an owner without any of it will fetch.

@@ -33,6 +33,7 @@ pub mod filter;
 mod foreign;
 pub mod host_state;
 pub mod interrupt;
+pub mod isolation;
 pub mod mesh;
 pub mod meshnode;
 mod needs;

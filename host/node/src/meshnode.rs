@@ -8,6 +8,7 @@
 //! fetch.rs    transfers to this node          serve.rs    transfers from it
 //! inline.rs   what goes in messages instead   crew.rs     threads of foreign guests
 //! acquaint.rs how members find each other
+//! apart.rs    where foreign tasks run
 //! book.rs     where nodes were met             join.rs     joining a mesh
 //! ports.rs    the ports of last time
 //! permits.rs  what may be fetched by whom     run.rs      a run's side of all this
@@ -20,6 +21,7 @@
 //! up, for as long as a `sykli run --mesh` lasts. Called by the command line and by `run`.
 
 mod acquaint;
+mod apart;
 mod book;
 mod command;
 mod crew;
@@ -50,7 +52,6 @@ use sykli_core::id::{LeaseKey, NodeId};
 use sykli_core::machine::{Event, Setup, Submission};
 use sykli_core::policy::Policy;
 use sykli_core::profile::ProfileKind;
-use sykli_runtime::Engine;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::control::Notices;
@@ -60,6 +61,7 @@ use crate::events::NodeRef;
 use crate::foreign;
 use crate::host_state::{HostProbe, Roots};
 use crate::identity::{Identity, IdentityError};
+use crate::isolation::{Isolation, Lost};
 use crate::journal::Journal;
 use crate::ledger::{Ledger, LedgerError};
 use crate::membership::{Membership, MembershipError};
@@ -136,6 +138,9 @@ pub enum MeshNodeError {
     /// The system gives no threads.
     #[error("failed to start the node's threads: {0}")]
     Threads(std::io::Error),
+    /// Tasks of others cannot run in processes that have given up what its user wants.
+    #[error("cannot take tasks of others: {0}")]
+    Isolation(Lost),
 }
 
 impl MeshNodeError {
@@ -152,6 +157,7 @@ impl MeshNodeError {
             MeshNodeError::Mesh(error) => error.code(),
             MeshNodeError::Node(error) => error.code(),
             MeshNodeError::Threads(_) => "node::threads",
+            MeshNodeError::Isolation(_) => "node::isolation",
         }
     }
 
@@ -172,6 +178,10 @@ impl MeshNodeError {
             MeshNodeError::Mesh(error) => vec![error.hint()],
             MeshNodeError::Node(error) => error.hints(),
             MeshNodeError::Threads(_) => Vec::new(),
+            MeshNodeError::Isolation(_) => vec![
+                "`sykli doctor` says what is granted here; consent.isolation = \"best-effort\" takes tasks with that, consent.mode = \"never\" none"
+                    .to_owned(),
+            ],
         }
     }
 }
@@ -217,7 +227,7 @@ pub(super) struct Shared {
     slots: u32,
     memory_mb: u64,
     store: Store,
-    engine: Engine,
+    isolation: Arc<Isolation>,
     /// Compressed sizes of blobs.
     sizes: Arc<SizeBook>,
     ledger: Arc<Ledger>,
@@ -317,7 +327,7 @@ impl MeshNode {
         let membership = Membership::open(data, &identity, settings.trust.clone())?;
         let ledger = Arc::new(Ledger::open(data)?);
         let store = node.store().map_err(Box::new)?.clone();
-        let engine = node.engine().map_err(Box::new)?.clone();
+        let isolation = apart::isolation(node, &settings)?;
         let runtime = runtime().map_err(MeshNodeError::Threads)?;
         let cap = cap(&settings);
         let (heard, mesh_events) = mpsc::channel(MESH_QUEUE);
@@ -341,7 +351,7 @@ impl MeshNode {
             slots: settings.slots,
             memory_mb: settings.memory_mb,
             store,
-            engine,
+            isolation,
             sizes: Arc::clone(&sizes),
             ledger: ledger.clone(),
             journal: node.journal().map_err(Box::new)?.clone(),

@@ -17,6 +17,7 @@ use sykli_core::profile::{Discovery, Profile};
 use sykli_core::wire::v1::MAX_LABELS;
 
 use crate::identity;
+use crate::isolation::Needed;
 
 /// The longest name of a node, in bytes: it stands in front of lines.
 pub const MAX_NODE_NAME_BYTES: usize = 64;
@@ -38,6 +39,8 @@ pub struct MeshSettings {
     pub labels: BTreeSet<Arc<str>>,
     /// What its user allows.
     pub policy: Policy,
+    /// What its user wants of the processes that tasks of others run in.
+    pub isolation: Needed,
     /// Where it listens; empty for a hidden node.
     pub listen: Vec<Multiaddr>,
     /// Whom it dials when it starts.
@@ -313,6 +316,7 @@ mod tests {
             profile,
             labels: own_labels(),
             policy: Policy::default(),
+            isolation: Needed::default(),
             known: Vec::new(),
             trust: BTreeSet::new(),
             relay_server: false,

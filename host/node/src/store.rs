@@ -43,6 +43,7 @@ pub use gc::GcReport;
 pub(crate) use hash::{Buffer, hash_file, hash_large_file};
 pub use layer::{InputFault, InputFaults};
 pub(crate) use outline::{GroupHasher, Outline, Tracer, group_bytes, group_count};
+pub(crate) use read::Lent;
 pub(crate) use recent::Recent;
 pub use record::{Delta, Record};
 pub use results::NewResult;

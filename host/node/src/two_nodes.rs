@@ -21,6 +21,7 @@ use sykli_runtime::{CancelToken, Engine, EngineConfig, Silent, Source};
 use crate::events::RunReport;
 use crate::foreign::{ForeignError, ForeignResult, Host, run_foreign};
 use crate::interrupt::Interrupt;
+use crate::isolation::{Isolation, Needed, Program};
 use crate::needs::{Bundles, SizeBook};
 use crate::node::{Node, NodeSettings};
 use crate::paths::Dirs;
@@ -35,7 +36,7 @@ pub(crate) struct TwoNodes {
     pub(crate) owner: Node,
     /// The other's.
     pub(crate) store: Store,
-    engine: Engine,
+    isolation: Isolation,
     pub(crate) policy: Policy,
     pub(crate) sizes: Arc<SizeBook>,
 }
@@ -61,9 +62,12 @@ impl TwoNodes {
             slots: 2,
             spool_dir: store.spool_dir(),
         });
+        let cache = temp.path().join("there");
+        let wanted = Needed::BestEffort;
+        let isolation = Isolation::new(&engine.unwrap(), &cache, Program::this(), wanted);
         TwoNodes {
             owner: Node::open(settings).unwrap(),
-            engine: engine.unwrap(),
+            isolation: isolation.unwrap(),
             store,
             policy: Policy::default(),
             sizes: Arc::new(SizeBook::new(1)),
@@ -179,11 +183,11 @@ impl TwoNodes {
     ) -> Result<ForeignResult, ForeignError> {
         let host = Host {
             store: &self.store,
-            engine: &self.engine,
+            isolation: &self.isolation,
             policy: &self.policy,
             sizes: &self.sizes,
         };
-        run_foreign(host, &offer(needs, attempt), Arc::new(Silent), cancel)
+        run_foreign(host, &offer(needs, attempt), &Silent, cancel)
     }
 
     /// Puts a manifest into the other's store that is like an instance's but for `change`. Answers with what it asks for.

@@ -8,6 +8,7 @@
 //! compares the two.
 
 use std::num::NonZeroUsize;
+use std::sync::LazyLock;
 
 use wasmtime::{Config, Enabled, PoolingAllocationConfig, WasmBacktraceDetails};
 
@@ -80,8 +81,13 @@ pub(super) fn pool(slots: u32) -> PoolingAllocationConfig {
 }
 
 /// Whether the kernel can tell which pages were written (Linux 6.7): without that, keeping pages costs more than it saves.
+/// Asked once, by the first engine of a process: one that is made later may not be allowed to ask.
 fn pagemap_scan_exists() -> bool {
-    let name = rustix::system::uname();
+    static EXISTS: LazyLock<bool> = LazyLock::new(|| is_recent(&rustix::system::uname()));
+    *EXISTS
+}
+
+fn is_recent(name: &rustix::system::Uname) -> bool {
     let mut numbers = name
         .release()
         .to_str()

@@ -127,7 +127,9 @@ pub(crate) fn inspect(bytes: &[u8]) -> Result<Inspected, LoadError> {
 /// # Errors
 /// With the first place that is not valid.
 pub(crate) fn validate(bytes: &[u8]) -> Result<(), LoadError> {
-    let mut validator = Validator::new_with_features(WasmFeatures::all());
+    // The engine has no switch for these; whatever else is off there, it refuses by itself.
+    let never = WasmFeatures::FUNCTION_REFERENCES.union(WasmFeatures::GC);
+    let mut validator = Validator::new_with_features(WasmFeatures::all().difference(never));
     validator
         .validate_all(bytes)
         .map(|_| ())

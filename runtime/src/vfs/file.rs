@@ -9,13 +9,12 @@ use std::os::unix::fs::FileExt as _;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use tempfile::TempPath;
 
 use super::changes::Content;
 use super::error::{FsError, FsResult};
 use super::quota::Ledger;
 use super::source::Source;
-use super::spool::{Spool, SpooledFile};
+use super::spool::{Place, Spool, SpooledFile};
 
 /// Bytes of a spooled file's end kept back in memory, so that small writes become few big ones.
 const TAIL_BYTES: usize = 64 * 1024;
@@ -49,7 +48,7 @@ enum Body {
 
 /// `flushed` bytes in the file, then `tail`.
 struct Spooled {
-    path: Arc<TempPath>,
+    path: Arc<Place>,
     flushed: u64,
     tail: Vec<u8>,
     /// Has seen exactly the flushed bytes; gone once they were written out of order.
@@ -476,7 +475,7 @@ fn copy_range(bytes: &[u8], offset: u64, want: usize) -> Bytes {
     Bytes::copy_from_slice(bytes.get(start..end).unwrap_or_default())
 }
 
-fn hash_file(file: &std::fs::File, len: u64) -> io::Result<blake3::Hash> {
+pub(super) fn hash_file(file: &std::fs::File, len: u64) -> io::Result<blake3::Hash> {
     let mut hasher = blake3::Hasher::new();
     let mut buf = vec![0; CHUNK_BYTES];
     let mut at = 0;

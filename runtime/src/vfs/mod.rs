@@ -29,7 +29,7 @@ pub use node::FileType;
 pub use ops::OpenOptions;
 pub use quota::{HostError, Quota};
 pub use source::{ReadAt, Source, read_file_onto};
-pub use spool::SpooledFile;
+pub use spool::{Lender, SpoolPlace, SpooledFile};
 pub use tree::{DirSource, Entry, FlatFile, FlatIndex, FlatTree, MemDir, TreeError};
 
 use std::sync::Arc;
@@ -158,10 +158,7 @@ impl Vfs {
     }
 
     pub(crate) fn with_memory(mounts: Vec<Mount>, quota: &Quota, memory: Memory) -> Vfs {
-        let mut nodes = Nodes::new(
-            Ledger::new(quota, memory),
-            Spool::new(quota.spool_dir.clone()),
-        );
+        let mut nodes = Nodes::new(Ledger::new(quota, memory), Spool::new(quota.spool.clone()));
         let mut states = Vec::with_capacity(mounts.len());
         for (index, mount) in (0..u16::MAX).zip(mounts) {
             // Only ids run out, and not with 65,535 mounts.

@@ -5,11 +5,11 @@
 //! never what succeeds. Shared by the tree and by every open file; one guest, one thread at a time.
 
 use std::io;
-use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::error::{FsError, FsResult};
+use super::spool::SpoolPlace;
 use crate::outcome::Refusal;
 
 /// What a run may put into its file system, in all mounts together, and where it is kept.
@@ -20,7 +20,7 @@ pub struct Quota {
     /// Entries made: files, directories, links.
     pub entries: u32,
     /// Where files go that are too big for memory; touched only then.
-    pub spool_dir: Arc<Path>,
+    pub spool: SpoolPlace,
 }
 
 /// How much of what is written stays in memory. It changes nothing that a guest can see.

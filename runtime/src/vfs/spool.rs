@@ -1,10 +1,13 @@
 //! Where written files go that are too big for memory: temporary files of the host that remove themselves, and the
 //! bound on how many files of the host one run keeps open.
 //!
+//! A process that may open no file is lent them by one that may ([`Lender`]).
+//!
 //! A guest can hold thousands of handles; the host holds at most `MAX_OPEN` descriptors of each kind for it and opens
 //! again what it closed. Nothing is synced: a spooled file is worth no more than the run that writes it. A host that
 //! dies leaves files behind in the spool folder; whoever owns the folder empties it. Used by `file.rs`.
 
+use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::path::Path;
@@ -17,17 +20,95 @@ use super::source::Source;
 /// Descriptors kept open for spooled files, and as many for sources, by one run.
 const MAX_OPEN: usize = 32;
 
+/// Lends files to a process that may open none itself. Each has a number.
+pub trait Lender: Send + Sync {
+    /// A new, empty file, open for reading and writing.
+    ///
+    /// # Errors
+    /// What the lender's storage says.
+    fn create(&self) -> io::Result<(u32, File)>;
+    /// The same file, opened again.
+    ///
+    /// # Errors
+    /// What the lender's storage says.
+    fn open(&self, number: u32) -> io::Result<File>;
+    /// It is not needed any more.
+    fn remove(&self, number: u32);
+}
+
+/// Where temporary files are.
+#[derive(Clone)]
+pub enum SpoolPlace {
+    /// In a folder of the host's.
+    Folder(Arc<Path>),
+    /// With a lender.
+    Lent(Arc<dyn Lender>),
+}
+
+impl fmt::Debug for SpoolPlace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            SpoolPlace::Folder(path) => write!(f, "Folder({})", path.display()),
+            SpoolPlace::Lent(_) => f.write_str("Lent"),
+        }
+    }
+}
+
+/// One temporary file, gone when this is dropped.
+pub(crate) enum Place {
+    Path(TempPath),
+    Lent(u32, Arc<dyn Lender>),
+}
+
+impl Place {
+    fn open(&self) -> io::Result<File> {
+        match self {
+            Place::Path(path) => OpenOptions::new().read(true).write(true).open(path),
+            Place::Lent(number, lender) => lender.open(*number),
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if let Place::Lent(number, lender) = self {
+            lender.remove(*number);
+        }
+    }
+}
+
+impl fmt::Debug for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Place::Path(path) => write!(f, "{}", path.display()),
+            Place::Lent(number, _) => write!(f, "lent {number}"),
+        }
+    }
+}
+
 /// A finished temporary file, removed when the last handle on it is dropped.
 #[derive(Clone, Debug)]
 pub struct SpooledFile {
-    path: Arc<TempPath>,
+    place: Arc<Place>,
     len: u64,
     blake3: [u8; 32],
 }
 
 impl SpooledFile {
-    pub(crate) fn new(path: Arc<TempPath>, len: u64, blake3: [u8; 32]) -> SpooledFile {
-        SpooledFile { path, len, blake3 }
+    pub(crate) fn new(place: Arc<Place>, len: u64, blake3: [u8; 32]) -> SpooledFile {
+        SpooledFile { place, len, blake3 }
+    }
+
+    /// A temporary file that somebody else wrote and does not write to any more; it is read once, for its digest.
+    ///
+    /// # Errors
+    /// What the host's storage says.
+    pub fn adopt(path: TempPath) -> io::Result<SpooledFile> {
+        let file = File::open(&path)?;
+        let len = file.metadata()?.len();
+        let blake3 = super::file::hash_file(&file, len)?.into();
+        let place = Arc::new(Place::Path(path));
+        Ok(SpooledFile { place, len, blake3 })
     }
 
     /// The length in bytes.
@@ -45,9 +126,20 @@ impl SpooledFile {
         self.blake3
     }
 
-    /// Where it lies. It may be renamed away from there; then nothing is left to remove.
-    pub fn path(&self) -> &Path {
-        &self.path
+    /// Where it lies, unless it is lent. It may be renamed away from there; then nothing is left to remove.
+    pub fn path(&self) -> Option<&Path> {
+        match &*self.place {
+            Place::Path(path) => Some(path),
+            Place::Lent(..) => None,
+        }
+    }
+
+    /// The lender's number of it, where it is lent.
+    pub fn number(&self) -> Option<u32> {
+        match &*self.place {
+            Place::Path(_) => None,
+            Place::Lent(number, _) => Some(*number),
+        }
     }
 
     /// Opens it for reading.
@@ -55,45 +147,52 @@ impl SpooledFile {
     /// # Errors
     /// What the host's storage says.
     pub fn reopen(&self) -> io::Result<File> {
-        File::open(&*self.path)
+        self.place.open()
     }
 }
 
 /// The temporary files of one run.
 pub(crate) struct Spool {
-    dir: Arc<Path>,
-    files: Mutex<Vec<(Arc<TempPath>, Arc<File>)>>,
+    to: SpoolPlace,
+    files: Mutex<Vec<(Arc<Place>, Arc<File>)>>,
     sources: Mutex<Vec<Source>>,
 }
 
 impl Spool {
-    pub(crate) fn new(dir: Arc<Path>) -> Arc<Spool> {
+    pub(crate) fn new(to: SpoolPlace) -> Arc<Spool> {
         Arc::new(Spool {
-            dir,
+            to,
             files: Mutex::default(),
             sources: Mutex::default(),
         })
     }
 
     /// A new, empty temporary file.
-    pub(crate) fn create(&self) -> io::Result<Arc<TempPath>> {
-        let (file, path) = tempfile::Builder::new()
-            .prefix("spool-")
-            .tempfile_in(&self.dir)?
-            .into_parts();
-        let path = Arc::new(path);
-        self.remember(path.clone(), Arc::new(file));
-        Ok(path)
+    pub(crate) fn create(&self) -> io::Result<Arc<Place>> {
+        let (file, place) = match &self.to {
+            SpoolPlace::Folder(dir) => {
+                let made = tempfile::Builder::new().prefix("spool-").tempfile_in(dir)?;
+                let (file, path) = made.into_parts();
+                (file, Place::Path(path))
+            }
+            SpoolPlace::Lent(lender) => {
+                let (number, file) = lender.create()?;
+                (file, Place::Lent(number, Arc::clone(lender)))
+            }
+        };
+        let place = Arc::new(place);
+        self.remember(place.clone(), Arc::new(file));
+        Ok(place)
     }
 
-    fn remember(&self, path: Arc<TempPath>, file: Arc<File>) {
+    fn remember(&self, path: Arc<Place>, file: Arc<File>) {
         let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
         files.truncate(MAX_OPEN - 1);
         files.insert(0, (path, file));
     }
 
     /// The open file of a temporary path, opened again where it had to be closed.
-    pub(crate) fn open(&self, path: &Arc<TempPath>) -> io::Result<Arc<File>> {
+    pub(crate) fn open(&self, path: &Arc<Place>) -> io::Result<Arc<File>> {
         {
             let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
             if let Some(at) = files.iter().position(|(have, _)| Arc::ptr_eq(have, path)) {
@@ -105,13 +204,13 @@ impl Spool {
                 }
             }
         }
-        let file = Arc::new(OpenOptions::new().read(true).write(true).open(&**path)?);
+        let file = Arc::new(path.open()?);
         self.remember(path.clone(), file.clone());
         Ok(file)
     }
 
     /// Forgets a temporary file, so that dropping its path removes it and its descriptor is closed.
-    pub(crate) fn forget(&self, path: &Arc<TempPath>) {
+    pub(crate) fn forget(&self, path: &Arc<Place>) {
         let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
         files.retain(|(have, _)| !Arc::ptr_eq(have, path));
     }
@@ -168,7 +267,7 @@ mod tests {
     #[test]
     fn many_files_share_few_descriptors_and_remove_themselves() {
         let dir = tempfile::tempdir().unwrap();
-        let spool = Spool::new(dir.path().into());
+        let spool = Spool::new(SpoolPlace::Folder(dir.path().into()));
         let paths: Vec<_> = (0..100).map(|_| spool.create().unwrap()).collect();
         for round in 0..3_u64 {
             for path in &paths {
@@ -179,7 +278,7 @@ mod tests {
         assert!(
             paths
                 .iter()
-                .all(|path| std::fs::metadata(&***path).unwrap().len() == 3)
+                .all(|place| place.open().unwrap().metadata().unwrap().len() == 3)
         );
         for path in &paths {
             spool.forget(path);
@@ -209,7 +308,7 @@ mod tests {
             .iter()
             .map(|n| Source::new(Arc::new(Counted(n.clone()))))
             .collect();
-        let spool = Spool::new(Path::new("").into());
+        let spool = Spool::new(SpoolPlace::Folder(Path::new("").into()));
         for source in &sources[..MAX_OPEN] {
             spool.touch(source);
         }

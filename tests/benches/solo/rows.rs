@@ -1,5 +1,6 @@
 //! The rows of the goals table, in the order of the page. Each measures something and adds it to the report.
 
+mod apart;
 mod data;
 mod growth;
 mod memory;
@@ -10,13 +11,14 @@ mod tasks;
 use crate::driver::Measure;
 
 /// Every row, by the name that a filter takes.
-pub(crate) const ALL: [(&str, Measure); 12] = [
+pub(crate) const ALL: [(&str, Measure); 13] = [
     ("noop", sandbox::noop),
     ("independent", tasks::independent),
     ("cached", tasks::cached),
     ("layered", tasks::layered),
     ("exec", tasks::exec),
     ("load", sandbox::load),
+    ("apart", apart::apart),
     ("compute", sandbox::compute),
     ("read", data::read),
     ("parked", memory::parked),

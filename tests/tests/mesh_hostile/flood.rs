@@ -32,7 +32,8 @@ const ROUNDS: usize = 3;
 const DATAGRAMS: usize = 5_000;
 /// Strangers that complete their handshake and then say nothing.
 const SILENT: usize = 100;
-/// What the node may have in memory, ever.
+/// What the node may have in memory, ever. The processes that tasks of others run in are bounded each for itself
+/// (`isolation_limits.rs`) and not counted here: no stranger has one started.
 const MOST_BYTES: u64 = 200_000_000;
 
 /// Connects from an address of one's own.

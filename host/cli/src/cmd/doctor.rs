@@ -1,6 +1,8 @@
 //! `sykli doctor`: what works on this machine and what does not, each with what to do about it. Looks and tries, changes
-//! nothing but the folders that any run would make. `doctor/mesh.rs` looks at this machine among others.
+//! nothing but the folders that any run would make. `doctor/isolation.rs` looks at what tasks of others run in,
+//! `doctor/mesh.rs` at this machine among others.
 
+mod isolation;
 mod mesh;
 
 use std::path::Path;
@@ -46,6 +48,7 @@ pub(crate) fn doctor(context: &Context) -> Outcome {
         folder("runtime folder", &dirs.runtime),
         space(&dirs.cache),
         sandbox(&dirs.runtime),
+        isolation::check_isolation(),
     ];
     checks.extend(toolchain());
     checks.push(ok(

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use sykli_core::policy::{ConsentMode, Policy, When};
 use sykli_core::profile::{ArtifactLimit, Discovery, Overrides, Profile, ProfileKind, Stealing};
 use sykli_node::host_state::{Roots, total_memory_mb};
+use sykli_node::isolation::Needed;
 use sykli_node::settings::{self, MAX_NODE_NAME_BYTES, MeshSettings, SettingsError};
 
 use super::Resolved;
@@ -44,6 +45,7 @@ pub(super) fn default(name: &str, before: &[Entry]) -> Option<Value> {
         "consent.min_memory_gb" => Some(Value::Count(policy.min_memory_mb / 1000)),
         "consent.consent_timeout_ms" => Some(Value::Count(policy.consent_timeout_ms)),
         "consent.ask_timeout" => Some(Value::Duration(policy.ask_timeout_ms)),
+        "consent.isolation" => word("best-effort"),
         "consent.when.idle_for" => Some(Value::Duration(policy.when.idle_for_ms)),
         "consent.when.on_battery" => Some(Value::Bool(policy.when.on_battery)),
         "consent.when.metered" => Some(Value::Bool(policy.when.metered)),
@@ -104,6 +106,10 @@ fn collect(entries: &[Entry]) -> Result<MeshSettings, SettingsError> {
             set("consent.require_labels"),
             set("consent.grants"),
         ),
+        isolation: match text(entries, "consent.isolation") {
+            "required" => Needed::Required,
+            _ => Needed::BestEffort,
+        },
         listen: addresses("mesh.listen", settings::parse_listen)?,
         known: addresses("mesh.known", settings::parse_address)?,
         trust: trust

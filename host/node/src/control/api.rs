@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use sykli_core::machine::Mode;
 
 use crate::host_state::{HostReport, Told};
+use crate::isolation::Confinement;
 
 /// A node at one moment: `GET /v1/status`, `sykli node status --json`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -48,6 +49,10 @@ pub struct NodeStatus {
     pub up_ms: u64,
     /// What the machine says of itself.
     pub host: HostView,
+    /// What the processes that others' tasks run in could give up; `null` where none was started yet.
+    pub isolation: Option<Confinement>,
+    /// Why no such process can be started; `null` where one can, as far as is known.
+    pub isolation_fault: Option<String>,
     /// The nodes that it knows, those that are away included.
     pub peers: Vec<PeerView>,
     /// Its own runs that have not ended.

@@ -9,8 +9,8 @@ use std::io;
 use sykli_core::consent::LostWhy;
 use sykli_core::glob::GlobError;
 use sykli_core::manifest::{ManifestError, SEMANTICS_VERSION};
-use sykli_runtime::LoadError;
 
+use crate::isolation::Lost;
 use crate::store::StoreError;
 use crate::worker::judge::Void;
 
@@ -62,9 +62,9 @@ pub(crate) enum ForeignError {
         /// What is wrong with it.
         why: GlobError,
     },
-    /// The component cannot be loaded.
-    #[error("its component: {0}")]
-    Component(Box<LoadError>),
+    /// Its process, or that of its component's compiler, came to nothing.
+    #[error(transparent)]
+    Apart(#[from] Lost),
     /// Not as much room on the disk as the task may fill.
     #[error("it may write {need} bytes, and {have} are free")]
     NoRoom {
@@ -104,10 +104,13 @@ impl ForeignError {
     /// What its owner is told.
     pub(crate) fn lost(&self) -> LostWhy {
         match self {
-            ForeignError::Component(error) => match **error {
-                LoadError::Engine(_) => LostWhy::HostFault,
+            ForeignError::Apart(lost) => match lost {
                 // Also one that only this node cannot load: its owner finds out that it is everywhere, or does without.
-                _ => LostWhy::Bundle,
+                Lost::Component(_) | Lost::Missing => LostWhy::Bundle,
+                Lost::Died(_) | Lost::Broken(_) => LostWhy::HostFault,
+                // Nobody has run it: that says nothing of it.
+                Lost::NotStarted(_) | Lost::NotGranted(_) | Lost::Stopped => LostWhy::Drained,
+                Lost::Disk(_) => LostWhy::DiskFull,
             },
             ForeignError::Missing { .. }
             | ForeignError::Manifest(_)
@@ -140,7 +143,14 @@ impl ForeignError {
             ForeignError::NotOffered { .. } => "foreign::not-offered",
             ForeignError::NotAllowed { .. } => "foreign::not-allowed",
             ForeignError::Pattern { .. } => "foreign::pattern",
-            ForeignError::Component(_) => "foreign::component",
+            ForeignError::Apart(lost) => match lost {
+                Lost::Component(_) | Lost::Missing => "foreign::component",
+                Lost::NotStarted(_) | Lost::NotGranted(_) => "foreign::not-isolated",
+                Lost::Stopped => "foreign::stopped",
+                Lost::Died(_) => "foreign::died",
+                Lost::Broken(_) => "foreign::broken",
+                Lost::Disk(_) => "foreign::disk",
+            },
             ForeignError::NoRoom { .. } => "foreign::no-room",
             ForeignError::Store(error) => error.code(),
             ForeignError::Unreadable(_) => "foreign::unreadable",

@@ -10,9 +10,10 @@ use sykli_core::id::Digest;
 use sykli_core::manifest::{MAX_MANIFEST_BYTES, Manifest, SEMANTICS_VERSION};
 use sykli_core::pipeline::{Limits, MAX_FUEL, MAX_MEMORY_BYTES, MAX_OUTPUT_BYTES, MAX_TIMEOUT_MS};
 use sykli_core::policy::Policy;
-use sykli_runtime::{Component, Grant, NetRule};
+use sykli_runtime::{Code, Grant, NetRule};
 
 use super::ForeignError;
+use crate::isolation::Lost;
 use crate::needs::{MB, grants};
 use crate::store::Store;
 use crate::worker::stage::{self, Allowed};
@@ -127,8 +128,10 @@ fn patterns(manifest: &Manifest) -> Result<Vec<Pattern>, ForeignError> {
 ///
 /// # Errors
 /// The first import that was not.
-pub(super) fn imports(offer: &Offer, component: &Component) -> Result<(), ForeignError> {
-    let mut needed = component.required_imports().into_iter();
+pub(super) fn imports(offer: &Offer, component: &Code) -> Result<(), ForeignError> {
+    let needed = component.required_imports();
+    let unreadable = || Lost::Broken("a description that cannot be read".to_owned());
+    let mut needed = needed.ok_or_else(unreadable)?.into_iter();
     let offered = |name: &String| offer.needs.imports.iter().any(|one| **one == **name);
     match needed.find(|name| !offered(name)) {
         Some(what) => Err(ForeignError::NotOffered { what }),

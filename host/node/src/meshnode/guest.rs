@@ -271,17 +271,16 @@ impl Shared {
 fn run(
     shared: &Shared,
     offer: &Offer,
-    watch: &Arc<Watch>,
+    watch: &Watch,
     cancel: &CancelToken,
 ) -> Result<Box<SignedClaim>, LostWhy> {
-    let observer: Arc<dyn Observer> = watch.clone();
     let host = foreign::Host {
         store: &shared.store,
-        engine: &shared.engine,
+        isolation: &shared.isolation,
         policy: &shared.policy,
         sizes: &shared.sizes,
     };
-    let ran = foreign::run_foreign(host, offer, observer, cancel);
+    let ran = foreign::run_foreign(host, offer, watch, cancel);
     let result = ran.map_err(|error| error.lost())?;
     Ok(Box::new(signed(shared, offer, result)))
 }

@@ -21,6 +21,11 @@ impl Hub {
     pub(super) fn status(&self) -> NodeStatus {
         let shared = &self.shared;
         let listening = shared.mesh.listening();
+        let (given_up, fault) = match shared.isolation.confinement() {
+            None => (None, None),
+            Some(Ok(given_up)) => (Some(given_up), None),
+            Some(Err(why)) => (None, Some(why)),
+        };
         NodeStatus {
             schema: STATUS_SCHEMA.to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -41,6 +46,8 @@ impl Hub {
             draining: self.host.draining,
             up_ms: self.now.0,
             host: self.report.as_ref().map(HostView::from).unwrap_or_default(),
+            isolation: given_up,
+            isolation_fault: fault,
             peers: self.peers(),
             runs: self
                 .runs

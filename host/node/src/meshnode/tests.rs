@@ -20,6 +20,7 @@ use super::*;
 use crate::control::{Notice, notices};
 use crate::events::{RunEvent, RunReport};
 use crate::interrupt::Interrupt;
+use crate::isolation::Needed;
 use crate::node::NodeSettings;
 use crate::paths::Dirs;
 use crate::run::{Reach, RunRequest};
@@ -68,6 +69,7 @@ fn settings(name: &str, trust: NodeId, known: Vec<Multiaddr>) -> MeshSettings {
         profile: Profile::default(),
         labels: BTreeSet::from(["linux".into()]),
         policy: Policy::default(),
+        isolation: Needed::default(),
         listen: vec!["/ip4/127.0.0.1/tcp/0".parse().unwrap()],
         known,
         trust: BTreeSet::from([trust]),

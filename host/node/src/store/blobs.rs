@@ -96,13 +96,19 @@ impl Store {
             Content::Unchanged(source) => self.put_source(source),
             Content::Spooled(file) => {
                 let digest = Digest(file.blake3());
-                if file.len() < SMALL_BYTES {
-                    return self.put_file(file.path());
-                }
+                let (Some(path), true) = (file.path(), file.len() >= SMALL_BYTES) else {
+                    let unreadable = |error: io::Error| StoreError::Source {
+                        path: PathBuf::new(),
+                        message: error.to_string(),
+                    };
+                    let mut from = file.reopen().map_err(unreadable)?;
+                    return self
+                        .put_reader(|buffer| read_some(&mut from, buffer).map_err(unreadable));
+                };
                 if !self.refresh_file(&digest, Some(file.len()))
-                    && self.link(file.path(), &digest).is_err()
+                    && self.link(path, &digest).is_err()
                 {
-                    return self.put_file(file.path());
+                    return self.put_file(path);
                 }
                 Ok((digest, file.len()))
             }

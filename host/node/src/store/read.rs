@@ -18,6 +18,14 @@ use sykli_runtime::vfs::{ReadAt, Source, read_file_onto};
 
 use crate::db::lock;
 
+/// A blob for another process.
+pub(crate) enum Lent {
+    /// A small one.
+    Bytes(Bytes),
+    /// The file of a larger one, open for reading.
+    File(Arc<File>),
+}
+
 /// A file that was hashed and found right: digest, length, modification time, device and inode.
 pub(crate) type Identity = ([u8; 32], u64, i64, i64, u64, u64);
 
@@ -61,6 +69,19 @@ impl Store {
             faults: faults.clone(),
             content,
         }))
+    }
+
+    /// The blob as it can be handed to another process; `None`, noted in `faults`, where it is missing or broken.
+    pub(crate) fn lend(&self, digest: &Digest, faults: &InputFaults) -> Option<Lent> {
+        let found = match self.small_bytes(digest) {
+            Some(bytes) => Some(Lent::Bytes(bytes)),
+            None if *digest == Digest::of(&[]) => Some(Lent::Bytes(Bytes::new())),
+            None => self.verified_file(digest).map(Lent::File),
+        };
+        if found.is_none() {
+            faults.note(InputFault::BlobLost(*digest));
+        }
+        found
     }
 
     /// The tree, verified and decoded; `None` where it is missing or broken. Lately used ones are remembered.

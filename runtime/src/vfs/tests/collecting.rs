@@ -32,7 +32,7 @@ fn finish(fs: Fs) -> Result {
     let changes = collected.changes.remove(0);
     let text = |content: &Content| match content {
         Content::Bytes(bytes) => String::from_utf8(bytes.to_vec()).unwrap(),
-        Content::Spooled(file) => std::fs::read_to_string(file.path()).unwrap(),
+        Content::Spooled(file) => std::io::read_to_string(file.reopen().unwrap()).unwrap(),
         Content::Unchanged(source) => format!(
             "={}",
             String::from_utf8(source.as_bytes().unwrap().to_vec()).unwrap()

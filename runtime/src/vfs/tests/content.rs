@@ -142,7 +142,7 @@ fn big_files_are_spooled_and_cleaned_up() {
     let Content::Spooled(spooled) = &file.content else {
         panic!("{:?}", file.content)
     };
-    assert!(std::fs::read(spooled.path()).unwrap() == data);
+    assert!(std::fs::read(spooled.path().unwrap()).unwrap() == data);
     assert_eq!(
         std::io::read_to_string(spooled.reopen().unwrap().take(0)).unwrap(),
         ""

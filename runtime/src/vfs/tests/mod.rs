@@ -69,7 +69,7 @@ impl Fs {
         let quota = Quota {
             bytes,
             entries,
-            spool_dir: spool.path().into(),
+            spool: SpoolPlace::Folder(spool.path().into()),
         };
         let mut vfs = Vfs::with_memory(mounts, &quota, memory);
         let roots = vfs

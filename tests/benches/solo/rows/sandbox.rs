@@ -197,7 +197,7 @@ pub(super) fn load(effort: &Effort, report: &mut Report) {
 }
 
 /// The median of what `times` calls say they took.
-fn middle(times: u32, once: impl Fn() -> Duration) -> Round {
+pub(super) fn middle(times: u32, once: impl Fn() -> Duration) -> Round {
     let cost = |wall| Cost {
         wall,
         cpu: Duration::ZERO,

@@ -109,6 +109,19 @@ pub(super) fn status_text(status: &NodeStatus, color: bool) -> String {
     let room = format!("{} slots, {} MB", status.slots, status.memory_mb);
     row(&mut out, "room", &room);
     host(&mut out, &status.host);
+    if let Some(why) = &status.isolation_fault {
+        let said = format!("others' tasks cannot run: {}", clean(why));
+        row(&mut out, "isolation", &said);
+    } else if let Some(given_up) = &status.isolation {
+        let said = match given_up.missing().as_slice() {
+            [] => "others' tasks run apart, with everything closed".to_owned(),
+            missing => format!(
+                "others' tasks run apart, without {}",
+                clean(&missing.join(", "))
+            ),
+        };
+        row(&mut out, "isolation", &said);
+    }
     list(&mut out, "peers", &status.peers, peer);
     list(&mut out, "runs", &status.runs, run);
     list(&mut out, "others' tasks", &status.foreign, foreign);

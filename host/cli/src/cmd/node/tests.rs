@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 use sykli_core::policy::ConsentMode;
 use sykli_node::control::api::{AskInfo, HostView, NodeStatus, PeerView};
 use sykli_node::control::{Launched, Notice, Request, notices, requests};
+use sykli_node::isolation::Confinement;
 
 use super::daemon::Log;
 use super::foreground::{utc, watch};
@@ -85,6 +86,10 @@ fn questions_and_peers_are_shown_without_their_escapes() {
             cannot_tell: [("metered".to_owned(), "no default route".to_owned())].into(),
             ..HostView::default()
         },
+        isolation: Some(Confinement {
+            landlock: 7,
+            ..Confinement::default()
+        }),
         peers: vec![PeerView {
             name: "dave\u{7}".to_owned(),
             connected: true,
@@ -101,6 +106,7 @@ fn questions_and_peers_are_shown_without_their_escapes() {
         "here",
         "ask, each of others' tasks waits",
         "power        battery",
+        "isolation    others' tasks run apart, without limits, no new privileges, an empty network, a filter",
         "cannot tell: no default route",
         "connected for 0ms, 12 ms, 2 tasks of ours",
         "3  may build",

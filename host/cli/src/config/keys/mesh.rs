@@ -130,6 +130,13 @@ pub(super) const KEYS: &[Key] = &[
         "grants that others' tasks may have",
     ),
     narrowed(
+        InProject::Restricts,
+        "consent.isolation",
+        Some("SYKLI_CONSENT_ISOLATION"),
+        Kind::Choice(&["required", "best-effort"]),
+        "whether others' tasks run where the system cannot close everything around them",
+    ),
+    narrowed(
         InProject::Raises,
         "consent.when.idle_for",
         Some("SYKLI_CONSENT_WHEN_IDLE_FOR"),

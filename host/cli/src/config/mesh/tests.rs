@@ -188,6 +188,23 @@ fn a_project_widens_nothing() {
 }
 
 #[test]
+fn a_project_may_require_isolation_and_never_waive_it() {
+    let required = "[consent]\nisolation = \"required\"\n";
+    let best_effort = required.replace("required", "best-effort");
+    let best_effort = best_effort.as_str();
+    assert_eq!(settings("", "").isolation, Needed::BestEffort);
+    for (user, project) in [
+        (required, ""),
+        ("", required),
+        (required, best_effort),
+        (best_effort, required),
+    ] {
+        let isolation = settings(user, project).isolation;
+        assert_eq!(isolation, Needed::Required, "{user}{project}");
+    }
+}
+
+#[test]
 fn origins_say_whose_word_holds() {
     let project = "[consent]\nmax_concurrent = 1\nrequire_labels = [\"gpu\"]\n";
     let resolved = resolved(GENEROUS, project, &[("SYKLI_CONSENT_MODE", "ask")]).unwrap();
