@@ -26,6 +26,7 @@ pub fn run() -> Result {
     purity(&mut findings)?;
     sources(&mut findings)?;
     book(&mut findings);
+    promises(&mut findings)?;
     if findings.is_empty() {
         say("walls hold");
         Ok(())
@@ -64,6 +65,29 @@ fn purity(findings: &mut Vec<String>) -> Result {
         "--target",
         "wasm32-wasip2",
     ])
+}
+
+/// Every promise of the specification names a test that is there: `path::function`, in code spans of its tables.
+fn promises(findings: &mut Vec<String>) -> Result {
+    let page = root().join("docs/src/specification.md");
+    let text = fs::read_to_string(&page).map_err(|e| format!("{}: {e}", page.display()))?;
+    let rows = text.lines().filter(|line| line.starts_with("| "));
+    let named: Vec<(&str, &str)> = rows
+        .flat_map(|row| row.split('`').skip(1).step_by(2))
+        .filter_map(|span| span.split_once(".rs::"))
+        .collect();
+    if named.is_empty() {
+        findings.push(format!("{} names no test", page.display()));
+    }
+    for (file, test) in named {
+        let source = fs::read_to_string(root().join(format!("{file}.rs"))).unwrap_or_default();
+        if !source.contains(&format!("fn {test}(")) {
+            findings.push(format!(
+                "the specification names {file}.rs::{test}: there is none"
+            ));
+        }
+    }
+    Ok(())
 }
 
 fn sources(findings: &mut Vec<String>) -> Result {

@@ -118,7 +118,7 @@ fn many(tasks: usize, round: usize, steps: usize) -> String {
     let values: Vec<String> = (0..tasks).map(|n| format!("\"{round}-{n}\"")).collect();
     pipeline(&format!(
         "[task.work]\ncomponent = \"busy.wasm\"\nforeach = {{ values = [{}] }}\ninputs = [\"text\"]\n\
-         args = [\"{steps}\", \"/in/text\", \"/out/{{item}}\"]\noutputs = [\"{{item}}\"]\n\
+         args = [\"{steps}\", \"/in/text\", \"/out/made/{{item}}\"]\noutputs = [\"made/{{item}}\"]\n\
          place = {{ labels = [\"there\"] }}\n",
         values.join(", ")
     ))
