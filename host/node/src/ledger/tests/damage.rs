@@ -119,7 +119,7 @@ fn whatever_is_flipped_what_is_read_was_written() {
 #[test]
 fn a_newer_file_is_left_alone() {
     static NEWER: Layout = Layout {
-        version: 2,
+        version: LAYOUT.version + 1,
         ..LAYOUT
     };
     let temp = tempfile::tempdir().unwrap();
@@ -127,4 +127,27 @@ fn a_newer_file_is_left_alone() {
     let refused = Ledger::open(temp.path()).unwrap_err();
     assert_eq!(refused.code(), "ledger::newer");
     assert!(!refused.hint().is_empty());
+}
+
+#[test]
+fn results_that_nobody_signed_are_forgotten_when_their_file_is_brought_up_and_offers_are_not() {
+    static OLDER: Layout = Layout {
+        version: 1,
+        upgrades: &[],
+        ..LAYOUT
+    };
+    let temp = tempfile::tempdir().unwrap();
+    let older = Ledger::open_as(temp.path(), &OLDER, Box::new(|| 0)).unwrap();
+    for record in [
+        offered(key("a", 0, 1), 1),
+        committed(key("a", 1, 1), 2),
+        finished(7, key("b", 0, 1), 3),
+    ] {
+        assert!(persist(&older, record));
+    }
+    drop(older);
+    let (ledger, _) = with_clock(temp.path());
+    assert_eq!(ledger.spent(&run("a")).unwrap(), [spent(0, 1, Some(1))]);
+    assert_eq!(ledger.committed(&run("a")).unwrap(), []);
+    assert_eq!(ledger.outbox().unwrap(), []);
 }
