@@ -48,7 +48,7 @@ use std::time::Duration;
 
 use rustix::fs::FlockOperation;
 use sykli_core::consent::Capabilities;
-use sykli_core::id::{LeaseKey, NodeId};
+use sykli_core::id::NodeId;
 use sykli_core::machine::{Event, Setup, Submission};
 use sykli_core::policy::Policy;
 use sykli_core::profile::ProfileKind;
@@ -73,7 +73,7 @@ use crate::prepare::{Context, Prepared};
 use crate::settings::MeshSettings;
 use crate::store::Store;
 use crate::transfer::{Compressor, Fair};
-use hub::{Ears, Hub};
+use hub::{Done, Ears, Hub};
 pub use join::join;
 use owner::RunSide;
 use run::Picture;

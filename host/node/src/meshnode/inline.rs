@@ -13,6 +13,7 @@ use sykli_core::consent::{
 };
 use sykli_core::id::{Digest, LeaseKey, NodeId};
 use sykli_core::machine::Event;
+use sykli_core::receipt::SignedClaim;
 
 use super::fetch::Fetch;
 use super::hub::Hub;

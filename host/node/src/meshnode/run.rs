@@ -31,7 +31,7 @@ pub(crate) enum FromNode {
     /// What a task that ran elsewhere came to; that it is settled is said after it.
     Result {
         task: TaskId,
-        claim: Box<SignedClaim>,
+        claim: Box<Claim>,
         /// As its executor signed it, in its one encoding.
         receipt: Option<Box<[u8]>>,
         by: NodeRef,
