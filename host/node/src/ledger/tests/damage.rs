@@ -119,7 +119,7 @@ fn whatever_is_flipped_what_is_read_was_written() {
 #[test]
 fn a_newer_file_is_left_alone() {
     static NEWER: Layout = Layout {
-        version: 2,
+        version: 3,
         ..LAYOUT
     };
     let temp = tempfile::tempdir().unwrap();
