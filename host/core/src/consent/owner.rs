@@ -300,9 +300,13 @@ impl Owner {
             true => BTreeMap::new(),
             false => spent.into_iter().map(|known| (known.task, known)).collect(),
         };
-        let fence = match faulty!(desk.faults, SpentDropped) || faulty!(desk.faults, FenceDropped) {
-            true => Attempt::FIRST,
-            false => fence.max(Attempt::FIRST),
+        let forgets = (
+            faulty!(desk.faults, SpentDropped),
+            faulty!(desk.faults, FenceDropped),
+        );
+        let fence = match forgets {
+            (false, false) => fence.max(Attempt::FIRST),
+            _ => Attempt::FIRST,
         };
         let own = OwnRun {
             run: Run::new(Arc::clone(&plan), options),

@@ -125,7 +125,7 @@ fn diagrams_are_as_they_were() {
     for (name, only, golden) in [
         (
             "dispatch",
-            Some((run, TaskId(0))),
+            Some((run, TaskId(2))),
             include_str!("golden/dispatch.txt"),
         ),
         ("steal", None, include_str!("golden/steal.txt")),

@@ -292,7 +292,7 @@ mod tests {
             let mut kept = Kept::default();
             let mut joined = pieces(&frames).map(|piece| kept.join(&id(0), piece));
             let last = joined.by_ref().find_map(|joined| joined);
-            assert_eq!(last, Some(frames));
+            assert_eq!(last.as_deref(), Some(&*frames));
             assert_eq!(joined.count(), 0, "it was the last");
             assert_eq!(kept.bytes, 0);
         }
