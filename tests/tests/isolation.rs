@@ -14,7 +14,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use sykli_tests::mesh::{Machine, Talker, UNWILLING, WILLING, mesh};
 use sykli_tests::sykli;
 
@@ -406,8 +406,25 @@ fn a_task_that_kills_the_processes_of_three_nodes_goes_to_no_fourth() {
         seen.insert(node);
     }
     assert_eq!(run.ended().code(), Some(1));
-    let told = run.lines().join("\n");
-    assert!(told.contains("task::quarantined"), "{told}");
+    let told: Vec<Value> = run
+        .lines()
+        .iter()
+        .flat_map(|line| serde_json::from_str(line))
+        .collect();
+    let settled = told
+        .iter()
+        .find(|event| event["event"] == "task_settled")
+        .unwrap();
+    assert_eq!(
+        (&settled["state"], &settled["attempts"]),
+        (&json!("failed"), &json!(3)),
+        "{settled:#}"
+    );
+    let died = told.iter().filter(|event| {
+        let message = event["message"].as_str().unwrap_or_default();
+        message.contains("its sandbox died under the task")
+    });
+    assert_eq!(died.count(), 3, "{told:#?}");
     assert_eq!(seen.len(), 3, "each loses it once");
     for (other, pid) in others.iter_mut().zip(nodes) {
         assert_eq!(other.json(&["node", "status", "--json"])["pid"], pid);
