@@ -11,7 +11,7 @@ use std::time::Duration;
 use futures::AsyncWriteExt;
 use libp2p::Multiaddr;
 use sykli_core::consent::{
-    Beacon, Capabilities, Claim, Message, Offer, RemoteOutcome, ToExecutor, ToOwner,
+    Beacon, Capabilities, Claim, Message, Offer, Piece, RemoteOutcome, ToExecutor, ToOwner,
 };
 use sykli_core::id::{Digest, LeaseKey, NodeId};
 use sykli_core::profile::{Profile, ProfileKind};
@@ -237,23 +237,37 @@ impl Liar {
         }
     }
 
-    /// Takes the task and lies about it.
-    fn complete(&self, owner: NodeId, lie: Lie, offer: &Offer) {
+    /// Takes the task, waits for the word that it is its own, and lies about it.
+    async fn complete(&mut self, owner: NodeId, lie: Lie, offer: &Offer) {
         let key = || offer.key.clone();
-        let mut said = vec![
-            ToOwner::Accept {
-                key: key(),
-                have: Vec::new(),
-            },
-            ToOwner::Started { key: key() },
-        ];
-        let lies = self.lies(lie, offer).into_iter();
-        said.extend(lies.map(|claim| ToOwner::Completed {
+        let say = |liar: &Liar, message| {
+            liar.mesh.send(owner, &Message::ToOwner(message)).unwrap();
+        };
+        let accept = ToOwner::Accept {
             key: key(),
-            claim: Box::new(claim),
-        }));
-        for message in said {
-            self.mesh.send(owner, &Message::ToOwner(message)).unwrap();
+            have: Vec::new(),
+        };
+        say(self, accept);
+        let granted = timeout(PATIENCE, async {
+            loop {
+                if let MeshEvent::Message {
+                    message: Message::ToExecutor(ToExecutor::Bundle { .. }),
+                    ..
+                } = self.heard.recv().await.unwrap()
+                {
+                    return;
+                }
+            }
+        });
+        granted.await.expect("it is given the task");
+        say(self, ToOwner::Started { key: key() });
+        for claim in self.lies(lie, offer) {
+            let completed = ToOwner::Completed {
+                key: key(),
+                claim: Box::new(claim),
+                outputs: Piece::default(),
+            };
+            say(self, completed);
         }
     }
 }
@@ -324,7 +338,7 @@ async fn one(owner: &mut Machine, name: &str, lie: Lie, offence: Option<&str>) {
     let _ = fs::remove_dir_all(&copied);
     let mut run = Talker::start(&mut owner.sykli(&["run", "--mesh", "--no-cache"]));
     let offer = liar.offered(node).await;
-    liar.complete(node, lie, &offer);
+    liar.complete(node, lie, &offer).await;
     if let Some(offence) = offence {
         timeout(PATIENCE, liar.cut_off())
             .await

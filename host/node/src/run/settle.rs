@@ -175,6 +175,7 @@ mod tests {
             event: None,
             stored: None,
             said: None,
+            receipt: None,
         };
         Posted::Settled((0..count).map(|_| none()).collect())
     }
