@@ -189,6 +189,16 @@ fn a_guest_finds_the_same_apart_as_at_home() {
     drop(there);
 }
 
+/// It has a network of its own, with nothing in it.
+fn is_alone(child: u32, node: u32) {
+    let namespace = |pid: u32| fs::read_link(format!("/proc/{pid}/ns/net")).unwrap();
+    assert_ne!(namespace(child), namespace(node));
+    let devices = fs::read_to_string(format!("/proc/{child}/net/dev")).unwrap();
+    let others = devices.lines().skip(2);
+    let others = others.filter(|line| !line.trim().starts_with("lo:"));
+    assert_eq!(others.count(), 0, "{devices}");
+}
+
 #[test]
 fn a_child_has_given_up_what_a_guest_must_not_reach() {
     let [mut there, _here] = two("");
@@ -243,18 +253,7 @@ fn a_child_has_given_up_what_a_guest_must_not_reach() {
         );
     }
     if said["no_network"] == true {
-        let namespace = |pid: u32| fs::read_link(format!("/proc/{pid}/ns/net")).unwrap();
-        assert_ne!(namespace(child), namespace(node));
-        let devices = fs::read_to_string(proc("net/dev")).unwrap();
-        assert_eq!(
-            devices
-                .lines()
-                .skip(2)
-                .filter(|line| !line.trim().starts_with("lo:"))
-                .count(),
-            0,
-            "{devices}"
-        );
+        is_alone(child, node);
     }
     let limits = fs::read_to_string(proc("limits")).unwrap();
     let core = limits

@@ -111,12 +111,15 @@ pub enum Lost {
     Disk(io::Error),
 }
 
+/// Whose code, and how it is compiled.
+type CodeOf = ([u8; 32], Floats);
+
 /// What runs the tasks of others apart from this process. Cheap to share.
 pub(crate) struct Isolation {
     pool: Pool,
     shelf: Arc<CodeShelf>,
     /// Components that are being compiled: who wants the same waits.
-    compiling: Mutex<BTreeMap<([u8; 32], Floats), Arc<Mutex<()>>>>,
+    compiling: Mutex<BTreeMap<CodeOf, Arc<Mutex<()>>>>,
     refused: Mutex<Refused>,
 }
 

@@ -68,12 +68,15 @@ impl Code {
     }
 }
 
+/// Whose code, and how it was compiled.
+type Id = ([u8; 32], Floats);
+
 /// Compiled code of strangers' components.
 pub struct CodeShelf {
     engine: Engine,
     cache: CodeCache,
     /// Lately used entries, the latest first.
-    open: Mutex<Vec<(([u8; 32], Floats), Code)>>,
+    open: Mutex<Vec<(Id, Code)>>,
 }
 
 impl CodeShelf {

@@ -24,7 +24,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use sykli_node::isolation::{Apart, Lost, Needed, Program};
+use sykli_node::isolation::{Apart, Loaded, Lost, Needed, Program};
 use sykli_runtime::{Floats, Grant, Limit, Status};
 
 /// Components at once: as many processes run, and as many are made ready.
@@ -153,37 +153,7 @@ fn a_thousand_hostile_components_leave_nothing_behind() {
     );
     let honest = honest.unwrap();
 
-    let (next, tally) = (AtomicUsize::new(0), Mutex::new(BTreeMap::new()));
-    let wrong = Mutex::new(Vec::new());
-    std::thread::scope(|scope| {
-        for _ in 0..AT_ONCE {
-            scope.spawn(|| {
-                loop {
-                    let at = next.fetch_add(1, Ordering::Relaxed);
-                    let Some(one) = all.get(at) else { break };
-                    match ended(&apart, one) {
-                        Ok(how) if holds(one.ends, how) => {
-                            *tally.lock().unwrap().entry(how).or_insert(0) += 1;
-                        }
-                        how => {
-                            let line = format!("{}: {how:?}, not {:?}", one.name, one.ends);
-                            wrong.lock().unwrap().push(line);
-                        }
-                    }
-                    if at % HONEST_EVERY == 0 {
-                        let ran = apart.run(&honest, &grant(), &["honest"]);
-                        let status = ran.map(|(outcome, _)| outcome.status);
-                        if !matches!(status, Ok(Status::Exited(0))) {
-                            let line = format!("an honest one after {}: {status:?}", one.name);
-                            wrong.lock().unwrap().push(line);
-                        }
-                    }
-                }
-            });
-        }
-    });
-    eprintln!("{} components: {:?}", all.len(), tally.lock().unwrap());
-    let wrong = wrong.into_inner().unwrap();
+    let wrong = send(&apart, &all, &honest);
     assert!(
         wrong.is_empty(),
         "{} of {}:\n{}",
@@ -202,6 +172,42 @@ fn a_thousand_hostile_components_leave_nothing_behind() {
         .into_iter()
         .filter(|name| name.starts_with("spool-"));
     assert_eq!(spooled.count(), 0, "no temporary file is left");
+}
+
+/// Sends them all through, and an honest one now and then; what did not end as it has to.
+fn send(apart: &Apart, all: &[Hostile], honest: &Loaded) -> Vec<String> {
+    let (next, tally) = (AtomicUsize::new(0), Mutex::new(BTreeMap::new()));
+    let wrong = Mutex::new(Vec::new());
+    let one_after_another = || {
+        loop {
+            let at = next.fetch_add(1, Ordering::Relaxed);
+            let Some(one) = all.get(at) else { break };
+            match ended(apart, one) {
+                Ok(how) if holds(one.ends, how) => {
+                    *tally.lock().unwrap().entry(how).or_insert(0) += 1;
+                }
+                how => {
+                    let line = format!("{}: {how:?}, not {:?}", one.name, one.ends);
+                    wrong.lock().unwrap().push(line);
+                }
+            }
+            if at % HONEST_EVERY == 0 {
+                let ran = apart.run(honest, &grant(), &["honest"]);
+                let status = ran.map(|(outcome, _)| outcome.status);
+                if !matches!(status, Ok(Status::Exited(0))) {
+                    let line = format!("an honest one after {}: {status:?}", one.name);
+                    wrong.lock().unwrap().push(line);
+                }
+            }
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..AT_ONCE {
+            scope.spawn(one_after_another);
+        }
+    });
+    eprintln!("{} components: {:?}", all.len(), tally.lock().unwrap());
+    wrong.into_inner().unwrap()
 }
 
 /// The names of all files below a folder.

@@ -20,6 +20,7 @@ pub(crate) fn all() -> Vec<Hostile> {
     tables(&mut all);
     many(&mut all);
     beyond_memory(&mut all);
+    in_bulk(&mut all);
     calls(&mut all);
     arithmetic(&mut all);
     beginnings(&mut all);
@@ -207,7 +208,7 @@ fn many(all: &mut Vec<Hostile>) {
     }
 }
 
-/// Loads, stores and bulk operations around and beyond the end of memory.
+/// Loads and stores around and beyond the end of memory.
 fn beyond_memory(all: &mut Vec<Hostile>) {
     let addresses = [
         0x1_0000_u32,
@@ -260,6 +261,10 @@ fn beyond_memory(all: &mut Vec<Hostile>) {
             ));
         }
     }
+}
+
+/// Much at once, where there is not so much.
+fn in_bulk(all: &mut Vec<Hostile>) {
     for (start, len) in [
         (0, 0x1_0001_u64),
         (0xffff, 2),

@@ -15,7 +15,7 @@ use sykli_runtime::{CancelToken, Code, Floats};
 use super::child::{Child, Heard};
 use super::confine::COMPILE_SECONDS;
 use super::message::{ToChild, ToParent};
-use super::{Isolation, Kind, Lost};
+use super::{CodeOf, Isolation, Kind, Lost};
 use crate::store::{InputFaults, Lent, Store};
 
 /// How long compiling may take; the child's own bound on a processor's time is shorter.
@@ -24,18 +24,18 @@ const LOOK: Duration = Duration::from_millis(20);
 
 /// Components that were refused lately: who sends one again has it refused again, and nothing compiled.
 #[derive(Default)]
-pub(super) struct Refused(VecDeque<(([u8; 32], Floats), String)>);
+pub(super) struct Refused(VecDeque<(CodeOf, String)>);
 
 impl Refused {
     /// As many as are remembered.
     const MOST: usize = 256;
 
-    fn get(&self, id: &([u8; 32], Floats)) -> Option<String> {
+    fn get(&self, id: &CodeOf) -> Option<String> {
         let found = self.0.iter().find(|(known, _)| known == id);
         found.map(|(_, why)| why.clone())
     }
 
-    fn note(&mut self, id: ([u8; 32], Floats), why: &str) {
+    fn note(&mut self, id: CodeOf, why: &str) {
         self.0.truncate(Refused::MOST - 1);
         self.0.push_front((id, why.to_owned()));
     }

@@ -23,7 +23,7 @@ use super::attempt;
 use super::confine::{self, Size};
 use super::frame::MAX_BODY;
 use super::message::{Content, Job, ToChild, ToParent};
-use super::remote::{Channel, Got, Remote, RemoteTree};
+use super::remote::{Channel, Got, Remote, RemoteTree, Told};
 use super::{Confinement, Kind};
 use crate::prepare::overlay::Overlay;
 use crate::worker::stage;
@@ -126,7 +126,7 @@ fn work(
 
 /// Runs what does nothing: pages, tables and paths that a run needs are there when a task comes. What it comes to does not
 /// matter.
-fn rehearse(engine: &Engine, room: &mut Vec<u8>, told: Option<(ToChild, Vec<u8>, Option<File>)>) {
+fn rehearse(engine: &Engine, room: &mut Vec<u8>, told: Option<Told>) {
     let Some((
         ToChild::Rehearse {
             component,

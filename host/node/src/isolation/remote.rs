@@ -30,6 +30,9 @@ struct Ends {
     unsent: Vec<u8>,
 }
 
+/// What a child is told: the message, its body, and the descriptor that came with it.
+pub(super) type Told = (ToChild, Vec<u8>, Option<File>);
+
 /// What was asked for.
 pub(super) enum Got {
     Bytes(Bytes),
@@ -117,7 +120,7 @@ impl Channel {
     }
 
     /// What it is told to do; none where the parent is gone. With the descriptor that comes with it.
-    pub(super) fn hear(&self) -> io::Result<Option<(ToChild, Vec<u8>, Option<File>)>> {
+    pub(super) fn hear(&self) -> io::Result<Option<Told>> {
         let mut ends = lock(&self.0);
         let Some((message, body)) = ends.hear()? else {
             return Ok(None);

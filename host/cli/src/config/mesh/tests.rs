@@ -193,15 +193,11 @@ fn a_project_may_require_isolation_and_never_waive_it() {
     let best_effort = required.replace("required", "best-effort");
     let best_effort = best_effort.as_str();
     assert_eq!(settings("", "").isolation, Needed::BestEffort);
-    for (user, project) in [
-        (required, ""),
-        ("", required),
-        (required, best_effort),
-        (best_effort, required),
-    ] {
+    for (user, project) in [(required, ""), ("", required), (best_effort, required)] {
         let isolation = settings(user, project).isolation;
         assert_eq!(isolation, Needed::Required, "{user}{project}");
     }
+    assert!(resolved(required, best_effort, &[]).is_err());
 }
 
 #[test]
