@@ -277,7 +277,9 @@ impl<'a> World<'a> {
             Action::TakeBundle { owner, offer, .. } => {
                 self.foreign.push_back((owner, offer, false));
             }
-            Action::StartForeign { owner, offer, .. } => self.foreign.push_back((owner, offer, true)),
+            Action::StartForeign { owner, offer, .. } => {
+                self.foreign.push_back((owner, offer, true))
+            }
             Action::DropForeign { owner, key } => {
                 self.foreign
                     .retain(|(whose, offer, _)| (*whose, &offer.key) != (owner, &key));
@@ -314,8 +316,8 @@ impl<'a> World<'a> {
                 self.connected.remove(&peer);
                 Event::Disconnected { peer }
             }
-            3 => self.heard(peer, Self::to_owner)?,
-            4 => self.heard(peer, Self::to_executor)?,
+            3 => self.heard(peer, Self::word_to_owner)?,
+            4 => self.heard(peer, Self::word_to_executor)?,
             5 => self.heard(peer, Self::framed)?,
             6 => Event::Persisted(self.persisting.pop_front()?),
             7 => Event::PersistFailed(self.persisting.pop_front()?),
@@ -381,7 +383,7 @@ impl<'a> World<'a> {
         crate::wire::decode(self.tape.slice(bytes)).ok()
     }
 
-    fn to_owner(&mut self) -> Option<Message> {
+    fn word_to_owner(&mut self) -> Option<Message> {
         let key = self.key();
         let number = self.tape.number();
         Some(Message::ToOwner(match number % 6 {
@@ -402,7 +404,7 @@ impl<'a> World<'a> {
         }))
     }
 
-    fn to_executor(&mut self) -> Option<Message> {
+    fn word_to_executor(&mut self) -> Option<Message> {
         let key = self.key();
         let number = self.tape.number();
         Some(Message::ToExecutor(match number % 7 {

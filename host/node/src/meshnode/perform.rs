@@ -47,10 +47,8 @@ impl Hub {
             Action::Forget(what) => self.forget(what),
             Action::Dial { peer } => self.shared.mesh.dial(peer),
             Action::Expel { peer, offence } => self.expel(peer, offence),
-            Action::KeepProof(proof) => {
-                // Kept on a best effort: the peer is expelled all the same.
-                let _ = self.shared.journal.keep_proof(&proof);
-            }
+            // Kept on a best effort: the peer is expelled all the same.
+            Action::KeepProof(proof) => drop(self.shared.journal.keep_proof(&proof)),
             Action::SendBundle {
                 peer,
                 key,
