@@ -180,6 +180,8 @@ pub(crate) fn prepare(bytes: &[u8]) -> Result<(Cow<'_, [u8]>, Description), Load
         Shape::Module => {
             imports::check_module(&inspected)?;
             let component = adapt::adapt(bytes)?;
+            // An entry of another type than the adapter's, say: it does not look at what it fits together.
+            inspect::validate(&component).map_err(|misfit| LoadError::Adapt(misfit.to_string()))?;
             let inspected = inspect::inspect(&component)?;
             (Cow::Owned(component), inspected, true)
         }

@@ -117,6 +117,16 @@ fn a_known_interface_with_an_unknown_function_is_refused() {
 }
 
 #[test]
+fn a_module_whose_entry_has_another_type_is_refused_before_it_is_compiled() {
+    let module = r#"(module
+      (import "wasi_snapshot_preview1" "proc_exit" (func (param i32)))
+      (memory (export "memory") 1)
+      (func (export "_start") (param i32)))"#;
+    let error = refused(&wat::parse_str(module).unwrap());
+    assert!(matches!(error, LoadError::Adapt(_)), "{error}");
+}
+
+#[test]
 fn libraries_are_not_commands() {
     assert!(matches!(
         refused(&wat::parse_str("(component)").unwrap()),

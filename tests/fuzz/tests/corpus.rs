@@ -45,6 +45,11 @@ fn files(folder: &str, ending: &str) -> BTreeMap<String, PathBuf> {
         .collect()
 }
 
+/// A module that the adapter makes an invalid component of: found by this.
+const OTHER_ENTRY: &str = r#"(module
+    (import "wasi_snapshot_preview1" "proc_exit" (func (param i32)))
+    (memory (export "memory") 1)
+    (func (export "_start") (param i32)))"#;
 /// The smallest module that is a command.
 const COMMAND: &str = r#"(module (memory (export "memory") 1) (func (export "_start")))"#;
 
@@ -57,6 +62,8 @@ fn components() {
         }
     }
     begins("component", "command", &wat::parse_str(COMMAND).unwrap());
+    let other_entry = wat::parse_str(OTHER_ENTRY).unwrap();
+    begins("component", "other-entry", &other_entry);
 }
 
 #[test]
