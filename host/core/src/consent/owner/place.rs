@@ -12,7 +12,8 @@ use crate::consent::{MAX_PIECE_BYTES, Offer, Record, ToExecutor};
 use crate::id::{Attempt, LeaseKey, NodeId, RunId, TaskId};
 use crate::machine::{Action, Desk, Mode, StepKind, faulty};
 use crate::policy::{self, Moving, OwnSide, PeerSide, Reason, Requirements};
-use crate::profile::{Link, Stealing};
+use crate::profile::{Link, Profile, Stealing};
+use crate::roster::Entry;
 use crate::run::{self, Failure};
 use crate::time::Tick;
 
@@ -494,7 +495,8 @@ impl Owner {
                     continue;
                 }
                 let since = *side.homeless.get_or_insert(desk.now);
-                let until = since.after_ms(desk.setup.patience_ms);
+                let patience_ms = desk.setup.patience_ms.max(absence_ms(desk, &side.needs));
+                let until = since.after_ms(patience_ms);
                 if until <= desk.now {
                     due.push((run.clone(), task, Arc::clone(&side.needs)));
                 } else {
@@ -536,17 +538,29 @@ pub(super) fn fits_here(desk: &Desk<'_>, needs: &Requirements) -> bool {
 
 /// Whether a peer that is here has what a task asks for, busy or not.
 fn fits_a_peer(desk: &Desk<'_>, needs: &Requirements) -> bool {
-    needs.mesh
-        && desk.roster.iter().any(|(_, entry)| {
-            let there = entry.capabilities.as_ref().filter(|_| entry.connected);
-            there.is_some_and(|there| {
-                needs
-                    .labels
-                    .iter()
-                    .all(|label| there.labels.contains(label))
-                    && needs.memory_mb <= there.memory_mb
-            })
-        })
+    let mut there = desk.roster.iter().filter(|(_, entry)| entry.connected);
+    needs.mesh && there.any(|(_, entry)| fits(entry, needs))
+}
+
+/// For how long a peer that has what a task asks for may be away before nobody waits for it: nobody may dial a hidden node,
+/// and a hostile link may take minutes to stand again. In milliseconds, of the one whose profile allows the most.
+fn absence_ms(desk: &Desk<'_>, needs: &Requirements) -> u64 {
+    let away = desk.roster.iter().filter(|(peer, entry)| {
+        entry.away_since.is_some() && !desk.roster.is_expelled(*peer) && fits(entry, needs)
+    });
+    let grace = away.filter_map(|(_, entry)| {
+        let there = entry.capabilities.as_ref()?;
+        let grace = Profile::of(there.profile).absence_grace_ms;
+        Some(grace.unwrap_or(there.tick_ms))
+    });
+    grace.max().filter(|_| needs.mesh).unwrap_or(0)
+}
+
+fn fits(entry: &Entry, needs: &Requirements) -> bool {
+    entry.capabilities.as_ref().is_some_and(|there| {
+        let mut labels = needs.labels.iter();
+        labels.all(|label| there.labels.contains(label)) && needs.memory_mb <= there.memory_mb
+    })
 }
 
 /// Compressed bytes of a task's bundle that a peer lacks, as far as is known here.

@@ -243,6 +243,26 @@ fn a_task_that_fits_nobody_is_waited_for_and_then_fails() {
 }
 
 #[test]
+fn a_node_that_is_away_is_waited_for_as_its_profile_allows() {
+    let profiles = [ProfileKind::Lan, ProfileKind::Hostile];
+    let mut pair = Pair::of(profiles, |setups, needs| {
+        needs.labels.push(std::sync::Arc::from("gpu"));
+        let labels = &mut setups[EXECUTOR].capabilities.labels;
+        labels.insert(std::sync::Arc::from("gpu"));
+    });
+    // It has one of the two tasks, and the other waits for it.
+    pair.hold.insert("guest");
+    pair.begin(Way::Dispatch);
+    pair.pass(100);
+    pair.cut();
+    pair.pass(590_000);
+    assert!(pair.settled.is_empty(), "{:?}", pair.settled);
+    pair.pass(20_000);
+    let failed: Vec<_> = pair.settled.values().collect();
+    assert_eq!(failed, [&SettledKind::Failed]);
+}
+
+#[test]
 fn progress_of_what_was_never_accepted_moves_no_deadline() {
     let mut pair = holding("deliver");
     let peer = id(EXECUTOR);
