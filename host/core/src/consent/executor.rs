@@ -31,7 +31,7 @@ use crate::policy::{self, Reason};
 use crate::profile::Stealing;
 use crate::receipt::SignedClaim;
 use crate::time::Tick;
-use answer::{fetch_ms, lease_ms};
+use answer::lease_ms;
 use seek::Seek;
 
 /// Results that wait for their owners.

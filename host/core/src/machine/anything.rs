@@ -169,8 +169,9 @@ fn kind(number: u8) -> ProfileKind {
     }
 }
 
-fn needs(pure: bool) -> Arc<Requirements> {
-    Arc::new(Requirements {
+/// What a task asks for that any peer has.
+pub(super) fn needs(pure: bool) -> Requirements {
+    Requirements {
         digest: Digest::of(b"task"),
         label: Arc::from("t"),
         labels: Vec::new(),
@@ -192,7 +193,7 @@ fn needs(pure: bool) -> Arc<Requirements> {
         secret: false,
         mesh: true,
         steal: true,
-    })
+    }
 }
 
 fn why(number: u8) -> LostWhy {
@@ -411,7 +412,7 @@ impl<'a> World<'a> {
             0 => ToExecutor::Offer(Box::new(Offer {
                 key,
                 nonce: u64::from(number),
-                needs: needs(number & 8 == 0),
+                needs: Arc::new(needs(number & 8 == 0)),
                 min_memory_mb: 0,
                 lease_ms: 60_000,
                 mesh: None,
@@ -434,7 +435,7 @@ impl<'a> World<'a> {
                 run,
                 task,
                 hit: number & 7 == 7,
-                needs: needs(number & 1 == 0),
+                needs: Arc::new(needs(number & 1 == 0)),
             }),
             run::Action::Execute { task, attempt } => Some(Event::Finished {
                 run,

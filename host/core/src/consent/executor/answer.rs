@@ -129,10 +129,7 @@ impl Executor {
         let owner = id.0;
         // The wait begins with the word, up to its end.
         if piece.at == 0 {
-            let until = desk
-                .now
-                .after_ms(super::fetch_ms(desk, owner, &offer, &job.have));
-            self.change(&id, |job| job.until = until.min(job.fetch_end));
+            self.wait_anew(desk, &id);
         }
         let cap = desk.cap(owner);
         desk.act(Action::TakeBundle {
@@ -142,6 +139,17 @@ impl Executor {
             cap,
         });
         true
+    }
+
+    /// A bundle is waited for from now on, up to the end of all waiting for it.
+    fn wait_anew(&mut self, desk: &Desk<'_>, id: &Id) {
+        let Some(job) = self.jobs.get(id) else {
+            return;
+        };
+        if let Some(offer) = &job.offer {
+            let until = desk.now.after_ms(fetch_ms(desk, id.0, offer, &job.have));
+            self.change(id, |job| job.until = until.min(job.fetch_end));
+        }
     }
 
     /// Says where a lease is, as if it had just come there.
@@ -159,12 +167,7 @@ impl Executor {
             State::Fetching => {
                 let have = job.have.clone();
                 desk.tell_owner(owner, ToOwner::Accept { key, have });
-                if let Some(offer) = &job.offer {
-                    let until = desk
-                        .now
-                        .after_ms(super::fetch_ms(desk, owner, offer, &job.have));
-                    self.change(&id, |job| job.until = until.min(job.fetch_end));
-                }
+                self.wait_anew(desk, &id);
             }
             State::Running { .. } | State::Recording(..) => {
                 desk.tell_owner(owner, ToOwner::Started { key });
@@ -206,7 +209,7 @@ impl Executor {
 }
 
 /// How long a bundle may take, in milliseconds: as long as a lease runs without a word, or as the link is expected to.
-pub(super) fn fetch_ms(desk: &Desk<'_>, owner: NodeId, offer: &Offer, have: &[u8]) -> u64 {
+fn fetch_ms(desk: &Desk<'_>, owner: NodeId, offer: &Offer, have: &[u8]) -> u64 {
     let missing = offer.needs.missing_bytes(|index, _| have.contains(&index));
     let transfer = policy::transfer_ms(missing, &desk.link(owner)).saturating_mul(4);
     lease_ms(desk, offer).max(transfer.min(MAX_FETCH_MS))

@@ -4,11 +4,11 @@
 //! It plays the node: records become durable, bundles arrive, guests end. Time only passes where a test says so.
 
 use crate::consent::{
-    BlobRef, Capabilities, Claim, LostWhy, Message, Offer, Piece, Record, RemoteOutcome,
-    ToExecutor, ToOwner,
+    Capabilities, Claim, LostWhy, Message, Offer, Piece, Record, RemoteOutcome, ToExecutor, ToOwner,
 };
 use crate::expand::{self, Listing};
 use crate::id::{Attempt, Digest, LeaseKey, NodeId, RunId, TaskId};
+use crate::machine::anything;
 use crate::machine::{Action, Event, Machine, Mode, Setup, Submission, Token};
 use crate::pipeline::{self, Format};
 use crate::policy::{ConsentMode, Policy, Requirements};
@@ -67,29 +67,7 @@ pub(super) struct Pair {
 }
 
 pub(super) fn needs() -> Requirements {
-    Requirements {
-        digest: Digest::of(b"task"),
-        label: Arc::from("t"),
-        labels: Vec::new(),
-        memory_mb: 64,
-        fuel: 1_000_000,
-        timeout_ms: 60_000,
-        estimate_ms: 0,
-        component_bytes: 1000,
-        input_bytes: 500,
-        output_bytes: 0,
-        blobs: vec![BlobRef {
-            digest: Digest::of(b"component"),
-            bytes: 1000,
-        }],
-        imports: Vec::new(),
-        grants: Vec::new(),
-        engine: None,
-        pure: true,
-        secret: false,
-        mesh: true,
-        steal: true,
-    }
+    anything::needs(true)
 }
 
 fn setup(node: usize, profile: ProfileKind) -> Setup {
